@@ -1,0 +1,1 @@
+"""What the cluster is told: raw YAML to validated frozen models."""

@@ -1,0 +1,1 @@
+"""The ways in: Python client, HTTP API, command line."""

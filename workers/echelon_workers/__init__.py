@@ -1,0 +1,1 @@
+"""How jobs run: the Celery app, the take step, the pool, the attempt, the providers."""

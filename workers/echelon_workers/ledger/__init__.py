@@ -1,0 +1,1 @@
+"""The cluster's shared memory in Redis: keys, Lua, records, revisions."""
