@@ -1,1 +1,41 @@
-"""The ways in: Python client, HTTP API, command line."""
+"""The ways in: Python client, HTTP API, command line.
+
+`from echelon_producers import Client, AsyncClient` is all that a web app needs.
+"""
+
+from echelon_workers.ledger.job import Answer, JobRequest, ToolCall, Usage
+from echelon_workers.ledger.record import JobRecord
+
+from .client import AsyncClient, Client
+from .errors import (
+    EchelonError,
+    JobCancelled,
+    JobDied,
+    JobEnded,
+    JobExpired,
+    NoConfiguration,
+    ResultTimeout,
+    SubmitInvalid,
+    Unavailable,
+    UnknownJob,
+)
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Client",
+    "EchelonError",
+    "JobCancelled",
+    "JobDied",
+    "JobEnded",
+    "JobExpired",
+    "JobRecord",
+    "JobRequest",
+    "NoConfiguration",
+    "ResultTimeout",
+    "SubmitInvalid",
+    "ToolCall",
+    "Unavailable",
+    "UnknownJob",
+    "Usage",
+]

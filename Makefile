@@ -1,0 +1,59 @@
+# Every target sets up what it needs by itself, in .venv; nothing but python3 (3.11 or newer) and make is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.installed-run
+DEV := $(VENV)/.installed-dev
+
+.PHONY: help demo test lint types bench fix pins clean
+help:
+	@echo "make demo    the whole cluster on simulated providers: 300 prompts, a report, a clean stop"
+	@echo "make test    all tests            make lint    ruff"
+	@echo "make types   mypy and pyright     make bench   every benchmark beside its baseline"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Echelon needs Python 3.11 or newer; this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment could be made: install python3-venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
+
+$(RUN): $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing what the cluster needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+$(DEV): $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(RUN)
+
+demo: $(RUN)
+	@$(BIN)/echelon demo
+
+# pytest-celery's plugin replaces Celery's own fixtures, so what is written for it runs by itself.
+test: $(DEV)
+	$(BIN)/python -m pytest -q -p no:celery --ignore=tests/nodes
+	$(BIN)/python -m pytest -q tests/nodes
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fix: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(DEV)
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(DEV)
+	@for file in throughput in_flight simulator; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+
+# Writes constraints.txt anew from the newest versions that resolve together.
+pins:
+	@rm -rf .pins && $(PYTHON) -m venv .pins && .pins/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@{ echo "# Every version this project was tested with. Written by 'make pins'."; \
+	  .pins/bin/python -m pip freeze --exclude echelon-cluster; } > constraints.txt
+	@rm -rf .pins
+
+clean:
+	rm -rf $(VENV) .pins .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .echelon

@@ -1,0 +1,37 @@
+"""The whole of `_task_groups.yaml`, and of a file under `configs/workflows/`."""
+
+from pydantic import Field
+
+from echelon_configs.raw.fallbacks import RawGlobalFallback
+from echelon_configs.raw.fields import Raw, Seconds
+from echelon_configs.raw.groups import RawGroup
+from echelon_configs.raw.limits import RawConcurrencyControl, RawRateLimiting
+from echelon_configs.raw.nodes import RawNode
+from echelon_configs.raw.pools import RawPool
+
+
+class RawDefaults(Raw):
+    """What holds for a job that says nothing."""
+
+    deadline_s: Seconds | None = Field(default=None, description="seconds from submit until a job is given up")
+    retention_s: Seconds | None = Field(default=None, description="seconds that an answer is kept")
+
+
+class RawWorkflow(Raw):
+    """A file under `configs/workflows/`."""
+
+    nodes: dict[str, RawNode] | None = Field(default=None, description="nodes by name, with their keys under `config:`")
+    workflow_nodes: dict[str, RawNode] | None = Field(default=None, description="nodes by name, with their keys flat")
+
+
+class RawCluster(RawWorkflow):
+    """`_task_groups.yaml`."""
+
+    task_groups: dict[str, RawGroup] = Field(description="task groups by name")
+    polling_pools: dict[str, RawPool] | None = Field(default=None, description="polling pools by name")
+    global_fallback: RawGlobalFallback | None = Field(default=None, description="what holds where a group says nothing")
+    concurrency_control: RawConcurrencyControl | None = Field(default=None, description="concurrency, level by level")
+    rate_limiting: RawRateLimiting | None = Field(
+        default=None, description="rate of the whole cluster, and the sizes of rate limits named without any"
+    )
+    defaults: RawDefaults | None = Field(default=None, description="what holds for a job that says nothing")

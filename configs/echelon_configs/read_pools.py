@@ -1,0 +1,17 @@
+"""Reads one polling pool."""
+
+from echelon_configs.drafts import Draft, DraftPool, Reading
+from echelon_configs.marked import Marked, Place
+from echelon_configs.names import check_name
+from echelon_configs.rates import resolve_rate
+from echelon_configs.raw.pools import RawPool
+from echelon_configs.validate import validate
+
+
+def read_pool(name: str, written: Marked, body: Marked, draft: Draft, reading: Reading) -> DraftPool:
+    """A pool, as far as it can be read."""
+    check_name(name, "a pool", Place(written.file, written.key_line, written.path), reading.problems)
+    raw = validate(RawPool, body, reading.problems, reading.registry)
+    rates = raw.rate_limiting if raw else None
+    rate = resolve_rate(rates, body.get("rate_limiting"), draft.rate_limiting, reading.problems)
+    return DraftPool(name, body, raw, rate)

@@ -1,0 +1,229 @@
+"""The Python client, for threads and for event loops.
+
+    from echelon_producers import Client
+
+    client = Client("redis://127.0.0.1:6379/0")
+    job = client.submit("fast_group", "Explain queues in one sentence.")
+    print(client.result(job).text)
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Self
+
+import redis
+from echelon_configs import Configuration
+from echelon_workers.ledger import revisions
+from echelon_workers.ledger.address import URL_VARIABLES, Address
+from echelon_workers.ledger.client import AsyncLedger, Ledger
+from echelon_workers.ledger.job import Answer
+from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
+from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, NewJob, Verb, submit
+
+from .catalogue import Catalogue
+from .draft import draft
+from .errors import EchelonError, ResultTimeout, Unavailable, UnknownJob, ended_without_answer
+from .ears import Ears
+
+#: Who waits for an answer is told by a publish; should that be lost, the record is looked at this often.
+LOOK_AGAIN_S = 2.0
+
+#: What `submit_many` accepts for one job: a prompt, or a mapping with `target`, options and the request's fields.
+JobLike = str | Mapping[str, Any]
+
+
+class Client:
+    """Submits jobs and reads their answers, from threads. Safe to share between them."""
+
+    def __init__(self, redis_url: str | None = None, *, namespace: str | None = None) -> None:
+        """Without a URL: ECHELON_REDIS_URL, or REDIS_URL. Connects when first used."""
+        self._ledger = Ledger(_address(redis_url, namespace))
+        self._catalogue = Catalogue()
+
+    def submit(self, target: str | None, prompt: str | None = None, **job: Any) -> str:
+        """Submit one job and return its id.
+
+        `target`: group.echelon, group, pool.NAME, node.NAME or model.NAME. Beside the prompt (or `messages`) any field
+        of the request (system, temperature, max_tokens, tools, function_calling, response_format, thinking, metadata)
+        and the options `node`, `priority` (0-9, higher first), `deadline_s` and `id`: the same id again is the same job.
+
+        Raises SubmitInvalid, NoConfiguration, Unavailable.
+        """
+        return self.submit_many([_job(target, prompt, job)])[0]
+
+    def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
+        """Submit many jobs and return their ids in order; each is a prompt or a mapping as `submit` takes.
+
+        Every job is validated before the first is sent. Raises as `submit`, naming the first job that is wrong.
+        """
+        configuration = self.configuration()
+        drafts = _drafts(configuration, jobs, target)
+        with _reaching(self._ledger.address):
+            for verb in _submits(drafts):
+                self._ledger.run(verb)
+        return [job.id for job in drafts]
+
+    def status(self, job_id: str) -> JobRecord:
+        """What is known of a job. Raises UnknownJob, Unavailable."""
+        with _reaching(self._ledger.address):
+            values: Any = self._ledger.redis.hmget(self._ledger.keys.of("job", job_id), FIELDS)
+        return _found(job_id, read_record(job_id, values))
+
+    def result(self, job_id: str, timeout_s: float | None = None) -> Answer:
+        """Wait for a job's answer. Raises ResultTimeout (the job goes on), JobDied, JobExpired, JobCancelled,
+        UnknownJob, Unavailable."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        with _reaching(self._ledger.address), self._ledger.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            pubsub.subscribe(self._ledger.keys.of("ended", job_id))
+            while True:
+                record = self.status(job_id)
+                if record.has_ended:
+                    return _answer(record)
+                left = LOOK_AGAIN_S if end is None else end - time.monotonic()
+                if left <= 0:
+                    raise ResultTimeout(f"job {job_id} is {record.state} after {timeout_s:g} s; it is still on its way")
+                pubsub.get_message(timeout=min(LOOK_AGAIN_S, left))
+
+    def configuration(self) -> Configuration:
+        """The configuration in force. Raises NoConfiguration, Unavailable."""
+        if (fresh := self._catalogue.fresh) is not None:
+            return fresh
+        with _reaching(self._ledger.address):
+            return self._catalogue.update(revisions.current(self._ledger))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """The same for one event loop. Thousands may wait for answers at a time, over one connection."""
+
+    def __init__(self, redis_url: str | None = None, *, namespace: str | None = None) -> None:
+        """As `Client`."""
+        self._ledger = AsyncLedger(_address(redis_url, namespace))
+        self._catalogue = Catalogue()
+        self._ears = Ears(self._ledger)
+
+    async def submit(self, target: str | None, prompt: str | None = None, **job: Any) -> str:
+        """As `Client.submit`."""
+        return (await self.submit_many([_job(target, prompt, job)]))[0]
+
+    async def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
+        """As `Client.submit_many`."""
+        drafts = _drafts(await self.configuration(), jobs, target)
+        with _reaching(self._ledger.address):
+            for verb in _submits(drafts):
+                await self._ledger.run(verb)
+        return [job.id for job in drafts]
+
+    async def status(self, job_id: str) -> JobRecord:
+        """As `Client.status`."""
+        with _reaching(self._ledger.address):
+            values: Any = await self._ledger.redis.hmget(self._ledger.keys.of("job", job_id), FIELDS)  # type: ignore[misc]
+        return _found(job_id, read_record(job_id, values))
+
+    async def result(self, job_id: str, timeout_s: float | None = None) -> Answer:
+        """As `Client.result`."""
+        return _answer(await self.ended(job_id, timeout_s))
+
+    async def ended(self, job_id: str, timeout_s: float | None = None) -> JobRecord:
+        """Wait until a job has ended, however it ends, and return its record. Raises ResultTimeout, UnknownJob,
+        Unavailable."""
+        try:
+            async with asyncio.timeout(timeout_s), self._ears.on(job_id) as heard:
+                while not (record := await self.status(job_id)).has_ended:
+                    await _within(heard, LOOK_AGAIN_S)
+        except TimeoutError as exc:
+            raise ResultTimeout(f"job {job_id} has not ended after {timeout_s:g} s; it is still on its way") from exc
+        return record
+
+    async def configuration(self) -> Configuration:
+        """As `Client.configuration`."""
+        if (fresh := self._catalogue.fresh) is not None:
+            return fresh
+        with _reaching(self._ledger.address):
+            return self._catalogue.update(await revisions.current_async(self._ledger))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._ears.aclose()
+        await self._ledger.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _address(redis_url: str | None, namespace: str | None) -> Address:
+    found = Address(redis_url) if redis_url else Address.from_environment()
+    if found is None:
+        raise EchelonError(f"no Redis given (would be right: Client('redis://...'), or one of {', '.join(URL_VARIABLES)})")
+    return found if namespace is None else Address(found.url, namespace)
+
+
+def _job(target: str | None, prompt: str | None, job: dict[str, Any]) -> dict[str, Any]:
+    whole = {**job, "target": target}
+    return whole if prompt is None else {**whole, "prompt": prompt}
+
+
+def _drafts(configuration: Configuration, jobs: Iterable[JobLike], target: str | None) -> list[NewJob]:
+    drafts = []
+    for number, job in enumerate(jobs):
+        whole = {"prompt": job} if isinstance(job, str) else job
+        if target is not None and whole.get("target") is None:
+            whole = {**whole, "target": target}
+        try:
+            drafts.append(draft(configuration, whole))
+        except EchelonError as exc:
+            if number:
+                exc.add_note(f"job number {number + 1} of this call; none of them was submitted")
+            raise
+    return drafts
+
+
+def _submits(drafts: list[NewJob]) -> Iterator[Verb[list[bool]]]:
+    rest = iter(drafts)
+    while part := list(islice(rest, MOST_JOBS_A_CALL)):
+        yield submit(part)
+
+
+def _found(job_id: str, record: JobRecord | None) -> JobRecord:
+    if record is None:
+        raise UnknownJob(f"no job {job_id} (it was never submitted here, or its retention is over)")
+    return record
+
+
+def _answer(record: JobRecord) -> Answer:
+    if record.answer is None:
+        raise ended_without_answer(record)
+    return record.answer
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+@contextmanager
+def _reaching(address: Address) -> Iterator[None]:
+    try:
+        yield
+    except (redis.RedisError, OSError) as exc:
+        if isinstance(exc, EchelonError):
+            raise
+        raise Unavailable(f"Redis at {address.redacted} cannot be used: {exc}") from exc

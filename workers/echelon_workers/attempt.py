@@ -1,0 +1,246 @@
+"""One attempt of one job, from its grant to its end: small steps over one frozen context.
+
+    prepare -> call -> judge -> report
+
+`attempt` never raises for anything that a provider, a payload or a stop from outside can cause: every such end is an
+outcome with a decision. What it returns tells Celery (and so Flower) how the task ended.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.log import get_logger
+from echelon_configs import CallOverrides, CallSettings, Instance, Node, Thinking
+
+from .decision import ANSWER, Decision, decide
+from .errors import AttemptFailed, BadRequest, TimedOut, UnknownFailure
+from .hand import Held
+from .ledger.job import Answer, JobRequest, RequestInvalid
+from .ledger.verbs import Finish, Settlement, finish, settle
+from .outcome import End, celery_failure, celery_success
+from .providers import Call
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+logger = get_logger(__name__)
+
+#: Settings of a call that a job may bring itself.
+_OWN = ("temperature", "max_tokens", "function_calling", "response_format")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """All that one attempt needs to know; made once, never changed."""
+
+    held: Held
+    request: JobRequest
+    instance: Instance
+    settings: CallSettings
+    number: int
+    others: int
+    timeout_s: float
+    left_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt came to: an answer or a failure, when it started and how long it took."""
+
+    result: Answer | AttemptFailed
+    started_ms: int
+    took_ms: int
+
+
+async def attempt(runtime: "Runtime", held: Held) -> End:
+    """Carry one attempt through all its steps."""
+    try:
+        prepared = prepare(runtime, held)
+        if isinstance(prepared, AttemptFailed):
+            return await _bury_unprepared(runtime, held, prepared)
+        outcome = await call(runtime, prepared)
+        decision = judge(prepared, outcome)
+        return await report(runtime, prepared, outcome, decision)
+    except asyncio.CancelledError:
+        return await stopped(runtime, held)
+
+
+def prepare(runtime: "Runtime", held: Held) -> Context | AttemptFailed:
+    """Read the record and put its settings together: the job's own, over its node's, over its echelon's."""
+    grant, configuration = held.grant, runtime.configuration
+    try:
+        request = JobRequest.from_json(grant.request)
+    except RequestInvalid as exc:
+        return BadRequest(f"the job's record cannot be read: {exc}")
+    queue = configuration.queues.get(grant.queue)
+    members = queue.members if queue else ()
+    home = next((member.home for member in members if member.instance == grant.instance), None)
+    if home is None:
+        return UnknownFailure(f"{grant.instance} is not an instance of the queue {grant.queue} in this revision")
+    node = configuration.nodes.get(grant.node) if grant.node else None
+    settings = merged(configuration.settings_of(home, grant.instance), node, request)
+    left_ms = grant.deadline_ms - runtime.now_ms() if grant.deadline_ms else float("inf")
+    return Context(
+        held=held,
+        request=with_node(request, node),
+        instance=configuration.instances[grant.instance],
+        settings=settings,
+        number=grant.attempts + 1,
+        others=len({member.instance for member in members}) - 1,
+        timeout_s=max(0.001, min(settings.timeout_s, left_ms / 1000)),
+        left_ms=left_ms,
+    )
+
+
+def merged(settings: CallSettings, node: Node | None, request: JobRequest) -> CallSettings:
+    """The settings of a call: the job's own win over its node's, its node's over its echelon's."""
+    own = {name: getattr(request, name) for name in _OWN if getattr(request, name) is not None}
+    if request.thinking is not None:
+        own["thinking"] = Thinking.model_validate(request.thinking)
+    if own:
+        return settings.updated(*_stated_by(node), CallOverrides(**own))
+    return settings.updated(*_stated_by(node))
+
+
+def _stated_by(node: Node | None) -> tuple[CallOverrides, ...]:
+    return (node.overrides,) if node else ()
+
+
+def with_node(request: JobRequest, node: Node | None) -> JobRequest:
+    """The node's system prompt holds where the job brings none of its own."""
+    if node is None or node.system_prompt is None or request.system is not None:
+        return request
+    return request.model_copy(update={"system": node.system_prompt})
+
+
+async def call(runtime: "Runtime", context: Context) -> Outcome:
+    """Call the provider under the attempt's timeout, and classify whatever comes."""
+    started_ms, began = runtime.now_ms(), time.monotonic()
+    result: Answer | AttemptFailed
+    try:
+        async with asyncio.timeout(context.timeout_s + 1.0):
+            answered = await runtime.providers.complete(
+                Call(
+                    instance=context.instance,
+                    request=context.request,
+                    settings=context.settings,
+                    timeout_s=context.timeout_s,
+                    job_id=context.held.grant.id,
+                    attempt=context.number,
+                )
+            )
+        result = answered.answer
+    except AttemptFailed as failure:
+        result = failure
+    except TimeoutError:
+        result = TimedOut(f"no answer within {context.timeout_s:g} s")
+    except Exception as exc:
+        logger.exception("the provider of %s raised what it should not", context.instance.name)
+        result = UnknownFailure(f"{type(exc).__name__} in the provider of {context.instance.name}")
+    return Outcome(result, started_ms, int((time.monotonic() - began) * 1000))
+
+
+def judge(context: Context, outcome: Outcome) -> Decision:
+    """Decide what becomes of the job."""
+    if isinstance(outcome.result, Answer):
+        return ANSWER
+    return decide(
+        outcome.result,
+        context.settings,
+        attempts=context.number,
+        instance=context.instance.name,
+        others=context.others,
+        left_ms=context.left_ms - outcome.took_ms,
+    )
+
+
+async def report(runtime: "Runtime", context: Context, outcome: Outcome, decision: Decision) -> End:
+    """Tell the ledger, in one call, and say how the task ends."""
+    held, result = context.held, outcome.result
+    accepted = await runtime.outbox.send(finish(_finish(runtime, context, outcome, decision)))
+    runtime.hand.put_down(held)
+    if not accepted:
+        return End("given_back", "its lease had lapsed: the job has gone on without this worker")
+    if isinstance(result, Answer):
+        usage = result.usage
+        return End("answered", f"{usage.input_tokens}+{usage.output_tokens} tokens in {outcome.took_ms} ms by {result.instance}")
+    if decision.verdict == "retry":
+        return End("moved", f"{result.code}: again in {decision.delay_ms} ms")
+    return End("dead", f"{result.code}: {result.message} ({decision.because})")
+
+
+def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: Decision) -> Finish:
+    grant, result = context.held.grant, outcome.result
+    entry: dict[str, Any] = {
+        "attempt": context.number,
+        "queue": grant.queue,
+        "instance": context.instance.name,
+        "started_ms": outcome.started_ms,
+        "took_ms": outcome.took_ms,
+        "decision": decision.verdict,
+    }
+    end = {"id": grant.id, "lease": grant.lease, "decision": decision.verdict, "retention_ms": runtime.terms.retention_ms}
+    if isinstance(result, Answer):
+        entry |= {"outcome": "answered", "usage": result.usage.model_dump(), "cost_usd": result.cost_usd}
+        return Finish(
+            **end,
+            payload=result.model_dump_json(),
+            entry=_json(entry),
+            foreign_result=celery_success(grant.id, result.model_dump(mode="json")) if grant.foreign else "",
+            input_tokens=result.usage.input_tokens,
+            output_tokens=result.usage.output_tokens,
+            cost_usd=result.cost_usd or "0",
+        )
+    error = result.to_json()
+    entry |= {"outcome": result.code, "error": error, "delay_ms": decision.delay_ms}
+    death = _json({**error, "because": decision.because}) if decision.verdict == "bury" else _json(error)
+    dies = grant.foreign and decision.verdict == "bury"
+    return Finish(
+        **end,
+        payload=death,
+        entry=_json(entry),
+        delay_ms=decision.delay_ms,
+        avoid=decision.avoid,
+        foreign_result=celery_failure(grant.id, f"{result.code}: {result.message}") if dies else "",
+    )
+
+
+async def _bury_unprepared(runtime: "Runtime", held: Held, failure: AttemptFailed) -> End:
+    await put_away(runtime, held, "bury", failure.to_json())
+    return End("dead", f"{failure.code}: {failure.message}")
+
+
+async def stopped(runtime: "Runtime", held: Held) -> End:
+    """The attempt was stopped from outside; `held.stop` says why."""
+    why = held.stop or "return"
+    if why == "lost":
+        runtime.hand.put_down(held)
+        return End("given_back", "its lease was lost: the job has gone on without this worker")
+    if why == "cancel":
+        await put_away(runtime, held, "cancel", {"code": "cancelled", "message": "cancelled while it ran"})
+        return End("cancelled", "cancelled while it ran")
+    await put_away(runtime, held, "return", {})
+    return End("given_back", "given back to its queue")
+
+
+async def put_away(runtime: "Runtime", held: Held, ending: Any, reason: Mapping[str, Any]) -> None:
+    """Settle a job that ends without an outcome of its own."""
+    grant = held.grant
+    message = str(reason.get("message", ""))
+    settlement = Settlement(
+        id=grant.id,
+        lease=grant.lease,
+        ending=ending,
+        reason=_json(reason),
+        foreign_result=celery_failure(grant.id, message) if grant.foreign and ending != "return" else "",
+    )
+    await runtime.outbox.send(settle([settlement], runtime.terms))
+    runtime.hand.put_down(held)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,230 @@
+"""Celery's consumer with the take step where its *Tasks* step was (docs/internals.md).
+
+Celery's strategies, requests, tracer, events and remote control are unchanged. What is replaced is the fetching of
+messages: no job passes through kombu's channel, so there is no window in which a killed worker loses one.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from celery import bootsteps
+from celery.exceptions import WorkerShutdown
+from celery.utils.log import get_logger
+from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.consumer.control import Control as CeleryControl
+from celery.worker.consumer.events import Events as CeleryEvents
+from celery.worker.consumer.heart import Heart as CeleryHeart
+from kombu import Queue
+from kombu.common import QoS
+from kombu.message import Message
+
+from .hand import Held
+from .runtime import NothingPublished, Runtime
+from .tasks import register
+
+if TYPE_CHECKING:
+    from celery.app.base import Celery
+
+logger = get_logger(__name__)
+
+#: Celery's default of two seconds is more than an idle worker needs to say.
+HEARTBEAT_S = 5.0
+_BODY = b'[[],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
+
+
+def message_of(held: Held) -> Message:
+    """The Celery message of a grant. The payload stays in the hand: Celery decodes a body of no arguments."""
+    grant = held.grant
+    headers = {
+        "lang": "py",
+        "task": grant.queue,
+        "id": grant.id,
+        "root_id": grant.id,
+        "parent_id": None,
+        "group": None,
+        "retries": grant.attempts,
+        "timelimit": [None, None],
+        "argsrepr": "()",
+        "kwargsrepr": f"{{'target': {grant.target!r}, 'instance': {grant.instance!r}, 'node': {grant.node!r}}}",
+        "origin": "echelon",
+        "ignore_result": True,
+        "echelon_lease": grant.lease,
+    }
+    return Message(
+        body=_BODY,
+        delivery_tag=f"{grant.id}:{grant.lease}",
+        content_type="application/json",
+        content_encoding="utf-8",
+        delivery_info={"exchange": "", "routing_key": grant.queue, "redelivered": grant.attempts > 0},
+        properties={"reply_to": "", "correlation_id": grant.id},
+        headers=headers,
+    )
+
+
+class Source:
+    """What Celery finds where its TaskConsumer was: the queues this worker serves, and the tap."""
+
+    def __init__(self, consumer: "Consumer", runtime: Runtime, queues: list[str]) -> None:
+        self._consumer = consumer
+        self._runtime = runtime
+        self._names = queues
+        self.on_message: Callable[[Message], None] | None = None
+
+    @property
+    def queues(self) -> list[Queue]:
+        """For `inspect active_queues`, and so for Flower."""
+        return [Queue(name) for name in self._names]
+
+    def consume(self) -> None:
+        """Serve the queues as they are now."""
+        self._runtime.pool.loop.call_soon_threadsafe(self._serve)
+
+    def _serve(self) -> None:
+        self._runtime.serve(self._names, self._deliver)
+
+    def _deliver(self, held: Held) -> None:
+        self._consumer.receive(held)
+
+    def consuming_from(self, queue: "Queue | str") -> bool:
+        """Whether a queue is served."""
+        return getattr(queue, "name", queue) in self._names
+
+    def add_queue(self, queue: "Queue | str") -> None:
+        """Celery's `add_consumer`: serve one more queue of the configuration."""
+        name = str(getattr(queue, "name", queue))
+        if name not in self._runtime.configuration.queues:
+            raise ValueError(f"{name} is not a queue of the configuration in force")
+        if name not in self._names:
+            self._names.append(name)
+
+    def cancel_by_queue(self, queue: str) -> None:
+        """Celery's `cancel_consumer`: serve this queue no more. Its jobs stay where they are."""
+        if queue in self._names:
+            self._names.remove(queue)
+            self.consume()
+
+    def cancel(self) -> None:
+        """Take nothing more. What runs goes on."""
+        self._runtime.pool.loop.call_soon_threadsafe(self._runtime.taker.pause)
+
+    close = cancel
+
+
+class Take(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery's classes are untyped
+    """Starts the runtime once, and the taking again after every loss of the broker connection."""
+
+    name = "Take"
+    requires = (CeleryEvents,)
+
+    def __init__(self, c: "Consumer", **kwargs: Any) -> None:
+        c.task_consumer = c.qos = c.runtime = None
+        super().__init__(c, **kwargs)
+
+    def start(self, c: "Consumer") -> None:
+        """Runs in Celery's main thread, on every (re)connect."""
+        if c.runtime is None:
+            c.runtime = _started(c)
+        register(c.app, c.runtime)
+        c.update_strategies()
+        c.qos_global = True
+        c.qos = QoS(_no_prefetch, c.initial_prefetch_count)
+        c.task_consumer = Source(c, c.runtime, _served(c.app, c.runtime))
+
+    def stop(self, c: "Consumer") -> None:
+        """The connection is lost, or the worker stops."""
+        if c.task_consumer:
+            c.task_consumer.cancel()
+
+    shutdown = stop
+
+    def info(self, c: "Consumer") -> dict[str, object]:
+        """For `inspect stats`."""
+        return {"prefetch_count": 0, "held": len(c.runtime.hand) if c.runtime else 0}
+
+
+def _started(c: "Consumer") -> Runtime:
+    runtime = Runtime(c.pool, c.app.echelon_settings, c.hostname)
+    try:
+        runtime.call(runtime.start(), 60)
+    except NothingPublished as exc:
+        logger.critical("%s", exc)
+        raise WorkerShutdown(2) from exc
+    c.pool.finish_all = runtime.finish_all
+    return runtime
+
+
+def _served(app: "Celery", runtime: Runtime) -> list[str]:
+    """The queues named with -Q, or all of the configuration."""
+    named = [name for name in app.amqp.queues.consume_from if name != app.conf.task_default_queue]
+    known = runtime.configuration.queues
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        logger.critical("unknown queues: %s (there are: %s)", ", ".join(unknown), ", ".join(known))
+        raise WorkerShutdown(2)
+    return named or list(known)
+
+
+def _no_prefetch(prefetch_count: int) -> None:
+    """There is nothing to prefetch: jobs stay in their queue until a slot is free."""
+
+
+class Control(CeleryControl):  # type: ignore[misc]
+    """Celery's remote control, after the take step."""
+
+    requires = (Take,)
+
+
+class Heart(CeleryHeart):  # type: ignore[misc]
+    """Celery's event heartbeat, less often unless told otherwise."""
+
+    def __init__(self, c: "Consumer", heartbeat_interval: float | None = None, **kwargs: Any) -> None:
+        super().__init__(c, heartbeat_interval=heartbeat_interval or HEARTBEAT_S, **kwargs)
+
+
+class Events(CeleryEvents):  # type: ignore[misc]
+    """Celery's events step; a dispatcher that is replaced ends its thread."""
+
+    def _close(self, c: "Consumer") -> Any:
+        dispatcher = super()._close(c)
+        if dispatcher is not None:
+            dispatcher.retire()
+        return dispatcher
+
+
+_REPLACED = {"Events": Events, "Heart": Heart, "Control": Control, "Tasks": Take}
+#: Mingle and Gossip synchronise revokes and clocks by broadcast; ours are in Redis. DelayedDelivery is RabbitMQ's.
+_LEFT_OUT = {"Mingle", "Gossip", "DelayedDelivery"}
+
+
+def _steps() -> list[Any]:
+    names = [(step, step.rpartition(":")[2]) for step in CeleryConsumer.Blueprint.default_steps]
+    return [_REPLACED.get(name, step) for step, name in names if name not in _LEFT_OUT]
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]
+    """The consumer that `worker_consumer` names."""
+
+    runtime: Runtime | None
+
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
+        """Celery's blueprint with our steps."""
+
+        default_steps = _steps()
+
+    def receive(self, held: Held) -> None:
+        """Hand one job to Celery's strategy for its task, in the pool's loop."""
+        message = message_of(held)
+        runtime = self.runtime
+        if runtime is None:
+            raise AssertionError("a job was taken before the runtime started")
+
+        def let_go(*_: object) -> None:
+            runtime.let_go(held)
+
+        self.strategies[held.grant.queue](message, None, let_go, let_go, self.on_task_message)
+
+    def cancel_active_requests(self) -> None:
+        """Celery's cold shutdown: the pool gives every job back by itself (`TaskPool.on_terminate`)."""
+
+
+

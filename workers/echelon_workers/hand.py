@@ -1,0 +1,73 @@
+"""What this worker holds in its hand: every granted job, from take until Redis has acknowledged its end."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from .ledger.verbs import Grant
+
+#: Why a running job was stopped from outside, and so how its attempt settles it.
+Stop = Literal["cancel", "return", "lost"]
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One granted job. `task` runs it; `stop` says why it was stopped; `done` that its end is on record."""
+
+    grant: Grant
+    task: "asyncio.Task[None] | None" = None
+    stop: Stop | None = None
+    done: bool = False
+
+    def halt(self, why: Stop) -> None:
+        """Stop the job's attempt: its call is closed, and the attempt settles the job as `why` says."""
+        if self.stop is None and not self.done:
+            self.stop = why
+            if self.task is not None:
+                self.task.cancel()
+
+
+class Hand:
+    """The held jobs of one worker, found by lease, by job and by the task that runs them."""
+
+    def __init__(self) -> None:
+        self._by_lease: dict[tuple[str, str], Held] = {}
+        self._by_task: dict[asyncio.Task[None], Held] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_lease)
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(list(self._by_lease.values()))
+
+    def take_up(self, grant: Grant) -> Held:
+        """A grant came in: hold it."""
+        held = self._by_lease[(grant.id, grant.lease)] = Held(grant)
+        return held
+
+    def runs_in(self, held: Held, task: "asyncio.Task[None]") -> None:
+        """This task runs the job."""
+        held.task = task
+        self._by_task[task] = held
+
+    def of(self, id: str, lease: str) -> Held | None:
+        """The held job with this lease, if it is still in the hand."""
+        return self._by_lease.get((id, lease))
+
+    def of_job(self, id: str) -> list[Held]:
+        """All that is held of one job; more than one when a lease lapsed here and the job was taken again."""
+        return [held for held in self._by_lease.values() if held.grant.id == id]
+
+    def of_task(self, task: "asyncio.Task[None]") -> Held | None:
+        """The job that a task ran; the task is forgotten."""
+        return self._by_task.pop(task, None)
+
+    def leases(self) -> list[tuple[str, str]]:
+        """The leases to renew."""
+        return list(self._by_lease)
+
+    def put_down(self, held: Held) -> None:
+        """The job's end is on record: hold it no more."""
+        held.done = True
+        self._by_lease.pop((held.grant.id, held.grant.lease), None)

@@ -1,0 +1,93 @@
+"""Where the cluster's Redis is, and connections to it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+import redis.asyncio
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from .keys import Keys
+
+#: In this order; the first one that is set wins.
+URL_VARIABLES = ("ECHELON_REDIS_URL", "REDIS_URL")
+
+#: The schemes that redis-py, kombu and Flower all understand once `Address` has spelled them for each.
+SCHEMES = ("redis", "rediss", "redis+socket", "unix")
+
+
+class AddressInvalid(ValueError):
+    """The URL of the server cannot be used; the message says why and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One Redis or Valkey server (7.0 or newer) and the namespace of one cluster in it."""
+
+    url: str
+    namespace: str = ""
+
+    def __post_init__(self) -> None:
+        scheme = urlsplit(self.url).scheme
+        if scheme not in SCHEMES:
+            raise AddressInvalid(
+                f"Redis URL {self.redacted}: the scheme is {scheme or 'missing'!r} "
+                f"(would be right: redis://HOST:PORT/DB, rediss://... or redis+socket:///PATH?virtual_host=DB)"
+            )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Address | None":
+        """The address that ECHELON_REDIS_URL or REDIS_URL names, or None when neither is set."""
+        url = next((environment[name] for name in URL_VARIABLES if environment.get(name)), None)
+        return cls(url, environment.get("ECHELON_NAMESPACE", "")) if url else None
+
+    @property
+    def keys(self) -> Keys:
+        """The names of this cluster's keys."""
+        return Keys(self.namespace)
+
+    @property
+    def redacted(self) -> str:
+        """The URL without its password, for people."""
+        parts = urlsplit(self.url)
+        if parts.password is None:
+            return self.url
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+    @property
+    def broker_url(self) -> str:
+        """The URL as kombu wants it: a socket is `redis+socket://`."""
+        return f"redis+socket{self.url[len('unix') :]}" if self.url.startswith("unix:") else self.url
+
+    @property
+    def _client_url(self) -> str:
+        if self.url.startswith("redis+socket:"):
+            return f"unix{self.url[len('redis+socket') :]}".replace("virtual_host=", "db=")
+        return self.url
+
+    def client(self, *, timeout_s: float = 5.0, retries: int = 3) -> "redis.Redis":
+        """A client for threads. `timeout_s` bounds each command; a lost connection is retried `retries` times.
+
+        Retrying by itself is safe because every verb of the ledger may be repeated.
+        """
+        return redis.Redis.from_url(
+            self._client_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=_retry(retries, Retry)
+        )
+
+    def async_client(self, *, timeout_s: float = 5.0, retries: int = 3, connections: int = 16) -> "redis.asyncio.Redis":
+        """A client for one event loop, with at most `connections` connections; as `client` otherwise."""
+        return redis.asyncio.Redis.from_url(
+            self._client_url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=_retry(retries, redis.asyncio.retry.Retry),
+            max_connections=connections,
+        )
+
+
+def _retry(retries: int, kind):  # type: ignore[no-untyped-def]
+    return kind(ExponentialWithJitterBackoff(base=0.01, cap=0.5), retries)

@@ -1,0 +1,78 @@
+"""Every key and channel name of the cluster in Redis, built in this one file, for Python and for Lua.
+
+Queues are kombu's own lists, so that Celery clients, Flower and `LLEN` see them under the names of the
+configuration. Everything else lives below `echelon:`. A namespace (`ECHELON_NAMESPACE`) separates clusters
+that share a database: it is kombu's `global_keyprefix` for the lists and stands before `echelon:` too.
+"""
+
+from dataclasses import dataclass
+
+#: kombu's separator between a queue's name and a priority (kombu/transport/redis.py `Channel.sep`).
+PRIORITY_SEPARATOR = "\x06\x16"
+PRIORITIES = range(10)
+
+#: name in Lua -> (what follows the own prefix, Redis type and content)
+_NAMES = {
+    "job": ("job:", "+ id, hash: the record of one job"),
+    "running": ("running", "zset id -> when its lease lapses, in ms of server time"),
+    "delayed": ("delayed", "zset id -> when it goes back to its queue"),
+    "dead": ("dead", "zset id -> when it died"),
+    "adopting": ("adopting", "zset raw foreign message -> when it goes back to the inbox"),
+    "counts": ("counts", "hash 'running:QUEUE', 'delayed:QUEUE' -> how many jobs are there"),
+    "totals": ("totals:", "+ queue, hash: submitted, answered, dead, tokens, cost, ... since the beginning"),
+    "cursor": ("cursor", "hash queue -> turns of its rotation so far"),
+    "taker": ("taker:", "+ worker, hash: the last take's sequence and grants"),
+    "idle": ("idle:", "+ queue, set: workers that found it empty and have free slots"),
+    "worker": ("worker:", "+ worker, string: what it says of itself; expires with its heartbeat"),
+    "workers": ("workers", "zset worker -> its last heartbeat"),
+    "revision": ("revision", "hash: number, digest, document of the configuration in force"),
+    "clock": ("clock", "string: the latest server time that a script has seen, so that time never runs back"),
+    "wake": ("wake:", "+ worker, channel: a queue it found empty has a job"),
+    "ended": ("ended:", "+ id, channel: the job has ended"),
+    "published": ("published", "channel: a new revision is in force"),
+}
+
+#: Where Celery's own Redis result backend looks for a result (celery/backends/base.py `task_keyprefix`).
+CELERY_RESULT_PREFIX = "celery-task-meta-"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of one cluster's keys. `namespace` is empty for the usual one cluster in a database."""
+
+    namespace: str = ""
+
+    @property
+    def queue_prefix(self) -> str:
+        """kombu's `global_keyprefix`: what stands before the name of a queue's list."""
+        return f"{self.namespace}:" if self.namespace else ""
+
+    @property
+    def own(self) -> str:
+        """What stands before every key that is not a queue."""
+        return f"{self.queue_prefix}echelon:"
+
+    def of(self, name: str, suffix: str = "") -> str:
+        """The key called `name` in the table above, with its suffix (a job id, a queue, a worker)."""
+        return f"{self.own}{_NAMES[name][0]}{suffix}"
+
+    def queue(self, queue: str, priority: int = 0) -> str:
+        """The list that holds a queue's jobs of one priority."""
+        return f"{self.queue_prefix}{queue}{f'{PRIORITY_SEPARATOR}{priority}' if priority else ''}"
+
+    def queue_lists(self, queue: str) -> list[str]:
+        """All the lists of a queue, lowest priority first."""
+        return [self.queue(queue, priority) for priority in PRIORITIES]
+
+
+def lua_preamble() -> str:
+    """The same names as a Lua table `K`; every script starts with it. KEYS: own prefix, queue prefix."""
+    rows = ", ".join(f"{name} = KEYS[1]..'{suffix}'" for name, (suffix, _) in _NAMES.items())
+    separator = "".join(f"\\{ord(c)}" for c in PRIORITY_SEPARATOR)
+    return (
+        f"local K = {{ {rows}, result = KEYS[2]..'{CELERY_RESULT_PREFIX}' }}\n"
+        f"local function list_of(queue, priority)\n"
+        f"  if priority == 0 then return KEYS[2]..queue end\n"
+        f"  return KEYS[2]..queue..'{separator}'..priority\n"
+        f"end\n"
+    )

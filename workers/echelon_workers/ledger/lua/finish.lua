@@ -1,0 +1,41 @@
+#!lua flags=allow-oom
+-- finish: end one attempt, give back what it held, and carry out its decision, all in one step.
+-- Guarantee: exactly once. A repeated call answers 'done' as the first did; a holder whose lease is no longer
+-- the job's changes nothing, is counted, and is told 'late'.
+-- KEYS  own prefix, queue prefix
+-- ARGV  id, lease, decision (answer | retry | bury), payload (the answer or the error as JSON), trail entry,
+--       delay ms (retry), instance to avoid or '' (retry), retention ms, foreign result or '',
+--       input tokens, output tokens, cost in USD
+-- reply 'done' or 'late'
+--@ time places lease
+local id, lease, decision, payload = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local queue, priority = held(id, lease)
+local now = server_now()
+if not queue then
+  if priority == 'late' then
+    local home = redis.call('HGET', K.job..id, 'queue')
+    if home then redis.call('HINCRBY', K.totals..home, 'late', 1) end
+  end
+  return priority
+end
+local job, totals = K.job..id, K.totals..queue
+give_back(id, lease, queue)
+redis.call('HINCRBY', job, 'attempts', 1)
+redis.call('HSET', job, 'trail', (redis.call('HGET', job, 'trail') or '')..ARGV[5]..'\n')
+redis.call('HINCRBY', totals, 'attempts', 1)
+redis.call('HINCRBY', totals, 'input_tokens', ARGV[10])
+redis.call('HINCRBY', totals, 'output_tokens', ARGV[11])
+redis.call('HINCRBYFLOAT', totals, 'cost_usd', ARGV[12])
+if decision == 'answer' then
+  to_end(id, queue, 'answered', 'answer', payload, now, tonumber(ARGV[8]))
+  foreign_result(id, ARGV[9])
+elseif decision == 'bury' then
+  to_end(id, queue, 'dead', 'error', payload, now, tonumber(ARGV[8]))
+  foreign_result(id, ARGV[9])
+else
+  redis.call('HSET', job, 'error', payload, 'avoid', ARGV[7])
+  redis.call('HINCRBY', totals, 'retries', 1)
+  local delay = tonumber(ARGV[6])
+  if delay > 0 then to_delay(id, queue, now + delay) else to_head(id, queue, priority) end
+end
+return 'done'

@@ -1,0 +1,49 @@
+-- Leases: (job id, delivery counter). The counter is minted by take, one per attempt: it is the fence.
+
+-- Is this lease still the job's? Returns its record's queue and priority when it is, and otherwise why not:
+-- 'done' if this very lease was settled before (a repeated call), 'late' if the job has gone on without it.
+local function held(id, lease)
+  local r = redis.call('HMGET', K.job..id, 'lease', 'state', 'queue', 'priority', 'settled')
+  if r[1] == lease and r[2] == 'running' then return r[3], r[4] end
+  return nil, (r[5] == lease) and 'done' or 'late'
+end
+
+-- Give back all that a running job holds. Only after `held` said yes.
+local function give_back(id, lease, queue)
+  redis.call('ZREM', K.running, id)
+  redis.call('HINCRBY', K.counts, 'running:'..queue, -1)
+  redis.call('HSET', K.job..id, 'settled', lease)
+end
+
+-- Leases that lapsed: their worker is dead or stopped. The jobs go back to the head of their queues; one that
+-- has outlived `poison` leases kills its workers and is buried.
+local function lapse(now, most, poison, keep)
+  local ids = redis.call('ZRANGEBYSCORE', K.running, '-inf', now, 'LIMIT', 0, most)
+  for _, id in ipairs(ids) do
+    local r = redis.call('HMGET', K.job..id, 'queue', 'priority', 'lease', 'worker')
+    if not r[1] then
+      redis.call('ZREM', K.running, id)
+    else
+      give_back(id, '', r[1])
+      if redis.call('HINCRBY', K.job..id, 'lapses', 1) >= poison then
+        local why = '{"code":"poison","message":"its lease lapsed '..poison..' times: it stops its workers"}'
+        to_end(id, r[1], 'dead', 'error', why, now, keep)
+      else
+        to_head(id, r[1], r[2])
+      end
+    end
+  end
+  return #ids
+end
+
+-- Delays that are over go to the head of their queues; messages that nobody adopted go back to the inbox.
+local function promote(now, most)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', now, 'LIMIT', 0, most)) do
+    redis.call('ZREM', K.delayed, id)
+    local r = redis.call('HMGET', K.job..id, 'queue', 'priority')
+    if r[1] then
+      redis.call('HINCRBY', K.counts, 'delayed:'..r[1], -1)
+      to_head(id, r[1], r[2])
+    end
+  end
+end

@@ -1,0 +1,15 @@
+#!lua
+-- refuse: a foreign message that cannot become a job is buried with its reason, and its sender is told.
+-- Guarantee: the message is in exactly one place: `adopting`, or this record. Repeated calls change nothing.
+-- KEYS  own prefix, queue prefix
+-- ARGV  raw message, id, queue or '', error as JSON, retention ms, foreign result or ''
+-- reply 'done', or 'known' if a job has this id already
+--@ time places
+local raw, id = ARGV[1], ARGV[2]
+local now = server_now()
+redis.call('ZREM', K.adopting, raw)
+if redis.call('EXISTS', K.job..id) == 1 then return 'known' end
+redis.call('HSET', K.job..id, 'queue', ARGV[3], 'home', ARGV[3], 'created', now, 'foreign', '1', 'raw', raw)
+to_end(id, ARGV[3], 'dead', 'error', ARGV[4], now, tonumber(ARGV[5]))
+foreign_result(id, ARGV[6])
+return 'done'

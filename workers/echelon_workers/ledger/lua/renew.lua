@@ -1,0 +1,29 @@
+#!lua flags=allow-oom
+-- renew: one worker's heartbeat. It extends the leases of what its pool holds in its hand, and nothing else;
+-- then it reaps: leases that lapsed and delays that are over.
+-- Guarantee: a lease that is no longer the job's is not extended, and is named in the reply.
+-- KEYS  own prefix, queue prefix
+-- ARGV  worker, lease ms, poison, retention ms, what the worker says of itself (JSON), how long that holds in ms,
+--       inbox queue, then for each job: id, lease
+-- reply the ids whose lease is lost
+--@ time places lease
+local worker, now = ARGV[1], server_now()
+local lost = {}
+for i = 8, #ARGV, 2 do
+  local id, lease = ARGV[i], ARGV[i + 1]
+  if held(id, lease) then
+    redis.call('ZADD', K.running, 'XX', now + tonumber(ARGV[2]), id)
+  else
+    lost[#lost + 1] = id
+  end
+end
+redis.call('SET', K.worker..worker, ARGV[5], 'PX', ARGV[6])
+redis.call('ZADD', K.workers, now, worker)
+redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', now - 86400000)
+lapse(now, 200, tonumber(ARGV[3]), tonumber(ARGV[4]))
+promote(now, 200)
+for _, raw in ipairs(redis.call('ZRANGEBYSCORE', K.adopting, '-inf', now, 'LIMIT', 0, 20)) do
+  redis.call('ZREM', K.adopting, raw)
+  redis.call('RPUSH', list_of(ARGV[7], 0), raw)
+end
+return lost

@@ -1,0 +1,26 @@
+#!lua flags=allow-oom
+-- settle: every way a granted job can end in Celery without an outcome of its own. No attempt is spent.
+-- Guarantee: exactly once, as finish.
+-- KEYS  own prefix, queue prefix
+-- ARGV  retention ms, then for each job: id, lease, ending (return | bury | cancel), reason as JSON, foreign result or ''
+-- reply for each job: 'done' or 'late'
+--@ time places lease
+local now = server_now()
+local reply = {}
+for i = 2, #ARGV, 5 do
+  local id, lease, ending = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local queue, priority = held(id, lease)
+  if not queue then
+    reply[#reply + 1] = priority
+  else
+    give_back(id, lease, queue)
+    if ending == 'return' then
+      to_head(id, queue, priority)
+    else
+      to_end(id, queue, ending == 'bury' and 'dead' or 'cancelled', 'error', ARGV[i + 3], now, tonumber(ARGV[1]))
+      foreign_result(id, ARGV[i + 4])
+    end
+    reply[#reply + 1] = 'done'
+  end
+end
+return reply

@@ -1,0 +1,85 @@
+"""Reading a job's record."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .job import Answer
+
+State = Literal["queued", "delayed", "running", "answered", "dead", "cancelled", "expired"]
+
+#: The states that a job does not leave by itself.
+ENDED: frozenset[str] = frozenset({"answered", "dead", "cancelled", "expired"})
+
+FIELDS = (
+    "state queue home target node priority created deadline started ended attempts worker instance error answer trail"
+).split()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """What is known of one job. Times are milliseconds of the cluster's clock since 1970, 0 where there is none yet."""
+
+    id: str
+    state: State
+    queue: str
+    home: str
+    target: str
+    node: str = ""
+    priority: int = 0
+    created_ms: int = 0
+    deadline_ms: int = 0
+    started_ms: int = 0
+    ended_ms: int = 0
+    attempts: int = 0
+    worker: str = ""
+    instance: str = ""
+    error: dict[str, Any] | None = None
+    answer: Answer | None = None
+    trail: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is answered, dead, cancelled or expired."""
+        return self.state in ENDED
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object, the same for the command line and the HTTP API."""
+        shown = {name: getattr(self, name) for name in self.__slots__ if name != "answer"}
+        shown["answer"] = self.answer.model_dump(mode="json") if self.answer else None
+        return shown
+
+
+def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
+    """Make a record of the values of FIELDS, in that order; None when there is no such job (any more)."""
+    found: Mapping[str, str] = {
+        name: value.decode() for name, value in zip(FIELDS, values, strict=True) if value is not None
+    }
+    if "state" not in found:
+        return None
+
+    def number(name: str) -> int:
+        return int(found.get(name) or 0)
+
+    answer, error = found.get("answer"), found.get("error")
+    state: Any = found["state"]
+    return JobRecord(
+        id=id,
+        state=state,
+        queue=found.get("queue", ""),
+        home=found.get("home", ""),
+        target=found.get("target", ""),
+        node=found.get("node", ""),
+        priority=number("priority"),
+        created_ms=number("created"),
+        deadline_ms=number("deadline"),
+        started_ms=number("started"),
+        ended_ms=number("ended"),
+        attempts=number("attempts"),
+        worker=found.get("worker", ""),
+        instance=found.get("instance", ""),
+        error=json.loads(error) if error and not answer else None,
+        answer=Answer.model_validate_json(answer) if answer else None,
+        trail=[json.loads(line) for line in found.get("trail", "").splitlines()],
+    )

@@ -1,0 +1,36 @@
+"""The Lua scripts: one file per verb in `lua/`, shared pieces in `lua/parts/`, composed when first used.
+
+A script starts with its header, and a line `--@ part part ...` names the parts it is made with. The hash of the
+composed text is its version: workers of two versions can run side by side against one Redis.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+from .keys import lua_preamble
+
+_LUA = files(__package__) / "lua"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One composed script and the SHA1 that EVALSHA knows it by."""
+
+    verb: str
+    text: str
+    sha: str
+
+
+@cache
+def script(verb: str) -> Script:
+    """Compose `lua/<verb>.lua` with the key names and the parts that it names."""
+    lines = (_LUA / f"{verb}.lua").read_text(encoding="utf-8").splitlines()
+    flags = [lines.pop(0)] if lines[0].startswith("#!") else []
+    parts: list[str] = []
+    for line in lines:
+        if line.startswith("--@"):
+            parts = [(_LUA / "parts" / f"{part}.lua").read_text(encoding="utf-8") for part in line[3:].split()]
+    text = "\n".join([*flags, lua_preamble(), *parts, *lines])
+    return Script(verb=verb, text=text, sha=sha1(text.encode(), usedforsecurity=False).hexdigest())

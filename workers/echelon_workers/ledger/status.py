@@ -1,0 +1,184 @@
+"""The whole cluster at one moment: its queues, its workers and its server, read in one call."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from decimal import Decimal
+from typing import Any
+
+from .client import AsyncLedger, Ledger
+from .scripts import script
+from .verbs import Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many jobs are where now (`waiting`, `delayed`, `running`), and what has happened since the beginning."""
+
+    waiting: int = 0
+    delayed: int = 0
+    running: int = 0
+    submitted: int = 0
+    answered: int = 0
+    dead: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    attempts: int = 0
+    retries: int = 0
+    #: ends that came after the lease was lost, and were refused
+    late: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    #: a decimal number, as in an answer
+    cost_usd: str = "0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """One queue. `waiting_by_priority` has the priorities that have jobs waiting; `served_by` counts live workers."""
+
+    name: str
+    kind: str
+    counts: Counts
+    waiting_by_priority: dict[int, int] = field(default_factory=dict)
+    served_by: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """One flat JSON object."""
+        shown = {"name": self.name, "kind": self.kind, **asdict(self.counts)}
+        by_priority = {str(priority): waiting for priority, waiting in self.waiting_by_priority.items()}
+        return {**shown, "waiting_by_priority": by_priority, "served_by": self.served_by}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One live worker, as it last spoke of itself. `heartbeat_age_ms`: how long ago that was."""
+
+    name: str
+    hostname: str = ""
+    host: str = ""
+    pid: int = 0
+    slots: int = 0
+    busy: int = 0
+    queues: tuple[str, ...] = ()
+    revision: int = 0
+    heartbeat_age_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus:
+    """The Redis or Valkey server. `max_memory_bytes` is 0 where it has no bound."""
+
+    name: str
+    version: str
+    memory_bytes: int
+    max_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatus:
+    """Everything at one moment. `now_ms` is the cluster's time; `totals` adds all queues up."""
+
+    revision: int
+    now_ms: int
+    server: ServerStatus
+    totals: Counts
+    queues: tuple[QueueStatus, ...]
+    workers: tuple[WorkerStatus, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object, the same for the command line and the HTTP API."""
+        return {
+            "revision": self.revision,
+            "now_ms": self.now_ms,
+            "server": asdict(self.server),
+            "totals": asdict(self.totals),
+            "queues": [queue.to_json() for queue in self.queues],
+            "workers": [{**asdict(worker), "queues": list(worker.queues)} for worker in self.workers],
+        }
+
+
+def cluster_status(ledger: Ledger, queues: Iterable[tuple[str, str]], revision_number: int) -> ClusterStatus:
+    """Read the cluster's status. `queues` are (name, kind) of the configuration in force, in the order to show.
+
+    Raises redis.RedisError when Redis cannot be reached.
+    """
+    return ledger.run(_status(tuple(queues), revision_number))
+
+
+async def cluster_status_async(
+    ledger: AsyncLedger, queues: Iterable[tuple[str, str]], revision_number: int
+) -> ClusterStatus:
+    """As `cluster_status`, in an event loop."""
+    return await ledger.run(_status(tuple(queues), revision_number))
+
+
+def _status(queues: Sequence[tuple[str, str]], revision: int) -> Verb[ClusterStatus]:
+    def read(reply: list[Any]) -> ClusterStatus:
+        now_ms = int(reply[0])
+        workers = tuple(sorted(_workers(reply[2], now_ms), key=lambda worker: worker.name))
+        found = tuple(_queue(*queue, row, workers) for queue, row in zip(queues, reply[3:], strict=True))
+        return ClusterStatus(
+            revision=revision,
+            now_ms=now_ms,
+            server=_server(reply[1].decode()),
+            totals=_added_up([queue.counts for queue in found]),
+            queues=found,
+            workers=workers,
+        )
+
+    return Verb(script("status"), [name for name, _ in queues], read)
+
+
+def _queue(name: str, kind: str, row: list[Any], workers: Sequence[WorkerStatus]) -> QueueStatus:
+    lengths, running, delayed, totals = row
+    since = {key.decode(): value.decode() for key, value in zip(totals[::2], totals[1::2], strict=True)}
+    # A total this version does not know is another version's business.
+    known = {key: int(since[key]) for key in _SINCE & since.keys()}
+    cost = _plain(Decimal(since.get("cost_usd", 0)))
+    return QueueStatus(
+        name=name,
+        kind=kind,
+        counts=Counts(waiting=sum(lengths), running=running, delayed=delayed, cost_usd=cost, **known),
+        waiting_by_priority={priority: waiting for priority, waiting in enumerate(lengths) if waiting},
+        served_by=sum(name in worker.queues for worker in workers),
+    )
+
+
+_SINCE = {each.name for each in fields(Counts)} - {"waiting", "delayed", "running", "cost_usd"}
+_ABOUT = {each.name for each in fields(WorkerStatus)} - {"name", "queues", "heartbeat_age_ms"}
+
+
+def _workers(reply: list[bytes], now_ms: int) -> Iterator[WorkerStatus]:
+    for name, beat, said in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+        about = json.loads(said)
+        yield WorkerStatus(
+            name=name.decode(),
+            queues=tuple(about.get("queues", ())),
+            heartbeat_age_ms=max(0, now_ms - int(float(beat))),
+            **{key: about[key] for key in _ABOUT & about.keys()},
+        )
+
+
+def _server(info: str) -> ServerStatus:
+    values = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    name = values.get("server_name", "redis")
+    return ServerStatus(
+        name=name,
+        version=values.get(f"{name}_version", values["redis_version"]),
+        memory_bytes=int(values.get("used_memory", 0)),
+        max_memory_bytes=int(values.get("maxmemory", 0)),
+    )
+
+
+def _added_up(all_counts: Sequence[Counts]) -> Counts:
+    numbers = [each.name for each in fields(Counts) if each.name != "cost_usd"]
+    sums = {name: sum(getattr(counts, name) for counts in all_counts) for name in numbers}
+    cost = sum((Decimal(counts.cost_usd) for counts in all_counts), Decimal(0))
+    return Counts(**sums, cost_usd=_plain(cost))
+
+
+def _plain(cost_usd: Decimal) -> str:
+    """A cost to the billionth of a dollar: HINCRBYFLOAT adds in binary and leaves a trace of that behind."""
+    rounded = cost_usd.quantize(Decimal("1e-9"))
+    return f"{rounded.normalize():f}" if rounded else "0"

@@ -1,0 +1,199 @@
+"""The verbs of the ledger as plain values: which script, with which arguments, and how to read its reply.
+
+Building a call and reading a reply is the same for a thread, for an event loop and for a pipeline; only running it
+differs (`client.py`). Every verb may be repeated: redis-py repeats calls by itself when a connection breaks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from .scripts import Script, script
+
+T = TypeVar("T")
+
+#: A script call is bounded: longer work loops outside, so that no script holds Redis for long.
+MOST_JOBS_A_CALL = 500
+
+#: The queue that a plain Celery client sends to when it names none (Celery's `task_default_queue`).
+INBOX = "celery"
+
+Ending = Literal["return", "bury", "cancel"]
+Decision = Literal["answer", "retry", "bury"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb(Generic[T]):
+    """One call of one script."""
+
+    script: Script
+    args: list[str | bytes | int | float]
+    read: Callable[[Any], T]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job as submit writes it. `request` and `options` are JSON that Redis never looks into."""
+
+    id: str
+    queue: str
+    request: str | bytes
+    target: str
+    node: str = ""
+    priority: int = 0
+    deadline_ms: int = 0
+    foreign: bool = False
+    options: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One job that take handed to this worker, with the lease that proves it."""
+
+    id: str
+    queue: str
+    lease: str
+    instance: str
+    request: bytes
+    node: str
+    target: str
+    deadline_ms: int
+    created_ms: int
+    attempts: int
+    foreign: bool
+    options: str
+    trail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The reply of one take. `next_due_ms`: when the earliest delayed job is due, from now, or None."""
+
+    now_ms: int
+    next_due_ms: int | None
+    raws: list[bytes] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """How one attempt ended, and what is to become of its job."""
+
+    id: str
+    lease: str
+    decision: Decision
+    payload: str
+    entry: str
+    delay_ms: int = 0
+    avoid: str = ""
+    retention_ms: int
+    foreign_result: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: str = "0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A granted job that ends in Celery without an outcome of its own."""
+
+    id: str
+    lease: str
+    ending: Ending
+    reason: str = ""
+    foreign_result: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The terms on which a worker holds jobs; the same for all its calls."""
+
+    lease_ms: int = 10_000
+    adopting_ms: int = 30_000
+    poison: int = 3
+    retention_ms: int = 86_400_000
+    inbox: str = INBOX
+
+
+def submit(jobs: Sequence[NewJob], *, adopted: bytes = b"") -> Verb[list[bool]]:
+    """Accept new jobs, at most 500. The reply says of each whether it is new (True) or was known already."""
+    if len(jobs) > MOST_JOBS_A_CALL:
+        raise ValueError(f"{len(jobs)} jobs in one call (would be right: at most {MOST_JOBS_A_CALL})")
+    args: list[str | bytes | int | float] = [adopted, 9]
+    for job in jobs:
+        args += (job.id, job.queue, job.priority, job.deadline_ms, job.target, job.node)
+        args += ("1" if job.foreign else "", job.options, job.request)
+    return Verb(script("submit"), args, lambda reply: [answer == b"new" for answer in reply])
+
+
+def take(
+    worker: str,
+    sequence: int,
+    claimed: int,
+    queues: Sequence[tuple[str, str]],
+    *,
+    want: int,
+    fills: bool,
+    terms: Terms,
+) -> Verb[Taken]:
+    """Start up to `want` jobs of these queues (each with its instances, comma-separated), in this order."""
+    args: list[str | bytes | int | float] = [worker, sequence, claimed, want, "1" if fills else "", terms.lease_ms]
+    args += (terms.adopting_ms, terms.poison, terms.retention_ms, terms.inbox)
+    for queue in queues:
+        args += queue
+    return Verb(script("take"), args, _read_taken)
+
+
+def _read_taken(reply: list[Any]) -> Taken:
+    now, due, raws = int(reply[0]), reply[1], int(reply[2])
+    first = 3 + raws
+    grants = [_read_grant(reply[i : i + 13]) for i in range(first, len(reply), 13)]
+    return Taken(now, int(due) if due else None, list(reply[3:first]), grants)
+
+
+def _read_grant(f: list[bytes]) -> Grant:
+    return Grant(
+        id=f[0].decode(),
+        queue=f[1].decode(),
+        lease=f[2].decode(),
+        instance=f[3].decode(),
+        request=f[4],
+        node=f[5].decode(),
+        target=f[6].decode(),
+        deadline_ms=int(f[7]),
+        created_ms=int(f[8]),
+        attempts=int(f[9]),
+        foreign=f[10] == b"1",
+        options=f[11].decode(),
+        trail=f[12].decode(),
+    )
+
+
+def finish(end: Finish) -> Verb[bool]:
+    """End an attempt. The reply is False when the lease was lost before: the answer came too late."""
+    args: list[str | bytes | int | float] = [end.id, end.lease, end.decision, end.payload, end.entry, end.delay_ms]
+    args += (end.avoid, end.retention_ms, end.foreign_result, end.input_tokens, end.output_tokens, end.cost_usd)
+    return Verb(script("finish"), args, lambda reply: reply == b"done")
+
+
+def settle(endings: Sequence[Settlement], terms: Terms) -> Verb[list[bool]]:
+    """End granted jobs that had no attempt of their own to end, at most 500; as `finish`, False means too late."""
+    args: list[str | bytes | int | float] = [terms.retention_ms]
+    for end in endings:
+        args += (end.id, end.lease, end.ending, end.reason, end.foreign_result)
+    return Verb(script("settle"), args, lambda reply: [answer == b"done" for answer in reply])
+
+
+def renew(worker: str, about: str, about_ms: int, leases: Sequence[tuple[str, str]], terms: Terms) -> Verb[list[str]]:
+    """One heartbeat. The reply names the jobs whose lease is lost: their calls are to be stopped."""
+    args: list[str | bytes | int | float] = [worker, terms.lease_ms, terms.poison, terms.retention_ms, about, about_ms]
+    args.append(terms.inbox)
+    for lease in leases:
+        args += lease
+    return Verb(script("renew"), args, lambda reply: [id.decode() for id in reply])
+
+
+def refuse(raw: bytes, id: str, queue: str, error: str, foreign_result: str, terms: Terms) -> Verb[bool]:
+    """Bury a foreign message that cannot become a job."""
+    args: list[str | bytes | int | float] = [raw, id, queue, error, terms.retention_ms, foreign_result]
+    return Verb(script("refuse"), args, lambda reply: reply == b"done")

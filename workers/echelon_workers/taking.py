@@ -1,0 +1,158 @@
+"""The take loop: in place of Celery's consumer of messages, jobs are taken for exactly the slots that are free.
+
+It lives in the pool's event loop with a connection of its own, for as long as the worker lives. Celery's consumer
+around it may lose its broker connection and start again; what is held and what runs is not touched by that.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from celery.utils.log import get_logger
+from redis.exceptions import RedisError
+
+from .adoption import Refused, adopt
+from .ledger.verbs import Grant, NewJob, Taken, refuse, submit, take
+from .outcome import celery_failure
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+logger = get_logger(__name__)
+
+MOST_A_TAKE = 100
+#: How often an idle worker looks for jobs that nobody announced (a plain Celery client pushes without a word).
+SAFETY_POLL_S = 1.0
+
+Deliver = Callable[[Grant], None]
+
+
+class Taker:
+    """Takes jobs of the queues it is told to serve, while there is somebody to deliver them to."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._queues: tuple[tuple[str, str], ...] = ()
+        self._deliver: Deliver | None = None
+        self._serving = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._turn = 0
+        self._sequence = 0
+        self._claimed = 0
+
+    def serve(self, queues: Sequence[tuple[str, str]], deliver: Deliver) -> None:
+        """From now on, take for these queues (each with its instances, comma-separated) and deliver here."""
+        self._queues, self._deliver = tuple(queues), deliver
+        self._serving.set()
+        self._woken.set()
+
+    def pause(self) -> None:
+        """Take nothing until `serve` is called again. A take under way is still delivered."""
+        self._serving.clear()
+        self._woken.set()
+
+    def wake(self) -> None:
+        """There may be work, or room for it."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Take until cancelled. Redis being away stops the taking, not the loop."""
+        pause_s = 0.05
+        while True:
+            await self._serving.wait()
+            self._woken.clear()
+            try:
+                wait_s = await self._take_once()
+                pause_s = 0.05
+            except (RedisError, OSError) as exc:
+                logger.warning("nothing can be taken: %s", exc)
+                wait_s, pause_s = pause_s, min(2.0, pause_s * 2)
+                await asyncio.sleep(wait_s)
+                continue
+            if wait_s is not None:
+                await self._idle(wait_s)
+
+    async def _take_once(self) -> float | None:
+        """One take. Returns how long there is nothing to do, or None to go on at once."""
+        free = self._runtime.pool.free
+        if free == 0:
+            return float("inf")
+        want = min(free, MOST_A_TAKE)
+        queues = self._rotated()
+        verb = take(
+            self._runtime.name,
+            self._sequence + 1,
+            self._claimed,
+            queues,
+            want=want,
+            fills=want == free,
+            terms=self._runtime.terms,
+        )
+        taken = await self._runtime.ledger.run(verb)
+        self._sequence += 1
+        self._claimed = self._sequence
+        self._runtime.saw_time(taken.now_ms)
+        self._hand_out(taken.grants)
+        for raw in taken.raws:
+            await self._adopt(raw)
+        if taken.grants or taken.raws:
+            await asyncio.sleep(0)
+            return None
+        return SAFETY_POLL_S if taken.next_due_ms is None else min(SAFETY_POLL_S, taken.next_due_ms / 1000)
+
+    def _rotated(self) -> tuple[tuple[str, str], ...]:
+        if not self._queues:
+            return ()
+        self._turn = (self._turn + 1) % len(self._queues)
+        return self._queues[self._turn :] + self._queues[: self._turn]
+
+    def _hand_out(self, grants: list[Grant]) -> None:
+        deliver = self._deliver
+        if deliver is None:
+            raise AssertionError("taken before there was somebody to deliver to")
+        for grant in grants:
+            deliver(grant)
+
+    async def _idle(self, wait_s: float) -> None:
+        """Wait to be woken: by a publish, by a slot that got free, or because the safety poll found something."""
+        while not await self._woken_within(wait_s):
+            if wait_s < SAFETY_POLL_S or await self._anything_waiting():
+                return
+            wait_s = SAFETY_POLL_S
+
+    async def _woken_within(self, wait_s: float) -> bool:
+        try:
+            async with asyncio.timeout(None if wait_s == float("inf") else wait_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _anything_waiting(self) -> bool:
+        """One EXISTS over all the lists: an idle worker costs Redis one cheap command a second."""
+        keys = self._runtime.ledger.keys
+        names = [queue for queue, _ in self._queues] + [self._runtime.terms.inbox]
+        lists = [name for queue in names for name in keys.queue_lists(queue)]
+        try:
+            return bool(await self._runtime.ledger.redis.exists(*lists))
+        except (RedisError, OSError):
+            return False
+
+    async def _adopt(self, raw: bytes) -> None:
+        runtime = self._runtime
+        job = adopt(raw, runtime.configuration)
+        if isinstance(job, NewJob):
+            await runtime.outbox.send(submit([job], adopted=raw))
+        else:
+            await self._refuse(raw, job)
+
+    async def _refuse(self, raw: bytes, refused: Refused) -> None:
+        runtime = self._runtime
+        logger.error("a message of a foreign producer is buried as job %s: %s", refused.id, refused.why)
+        error = runtime.json({"code": "refused", "message": refused.why})
+        result = celery_failure(refused.id, refused.why, "ValueError")
+        queue = refused.queue or runtime.terms.inbox
+        await runtime.outbox.send(refuse(raw, refused.id, queue, error, result, runtime.terms))
+
+
+__all__ = ["Taken", "Taker"]

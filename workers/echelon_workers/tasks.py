@@ -1,0 +1,47 @@
+"""The Celery tasks: one for every queue of the configuration, all with the same body."""
+
+from typing import TYPE_CHECKING
+
+from celery import Task
+from celery.exceptions import Retry
+
+from .pool import wait_for
+
+if TYPE_CHECKING:
+    from celery.app.base import Celery
+
+    from .runtime import Runtime
+
+
+class JobDied(Exception):
+    """The job has run out of decisions. Flower shows its task as failed, with the reason."""
+
+
+class JobTask(Task):  # type: ignore[misc]  # Celery's classes are untyped
+    """One attempt of one job. An attempt that does not end its job ends its Celery task as a retry."""
+
+    abstract = True
+    runtime: "Runtime"
+    throws = (JobDied,)
+    ignore_result = True
+    acks_late = True
+    max_retries = None
+
+    def run(self) -> str:
+        """The request is read before awaiting: it is empty on the other side of the switch."""
+        id, lease = self.request.id, self.request.echelon_lease
+        end = wait_for(self.runtime.attempt(id, lease))
+        if end.kind == "dead":
+            raise JobDied(end.line)
+        if end.kind != "answered":
+            raise Retry(end.line, exc=None)
+        return end.line
+
+
+def register(app: "Celery", runtime: "Runtime") -> None:
+    """Register the task of every queue in force, under the queue's own name."""
+    for queue in runtime.configuration.queues:
+        if queue not in app.tasks:
+            cls = type("QueueTask", (JobTask,), {"name": queue, "abstract": False, "__module__": __name__})
+            app.register_task(cls())
+        app.tasks[queue].runtime = runtime
