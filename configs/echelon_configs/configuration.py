@@ -32,7 +32,9 @@ class Configuration(Frozen):
     nodes: dict[str, Node] = Field(default={}, description="workflow nodes by name")
     instances: dict[str, Instance] = Field(description="instances by name")
     queues: dict[str, Queue] = Field(description="every Celery queue: echelons group by group, pools, models")
-    global_fallback: GlobalFallback = Field(default=GlobalFallback(), description="what holds where a group says nothing")
+    global_fallback: GlobalFallback = Field(
+        default=GlobalFallback(), description="what holds where a group says nothing"
+    )
     concurrency: ConcurrencyLevels = Field(default=ConcurrencyLevels(), description="level defaults as written")
     rate_limiting: RateLimiting = Field(default=RateLimiting(), description="top-level rate and sizes")
     limits: Limits = Field(default=Limits(), description="limits of the whole cluster")

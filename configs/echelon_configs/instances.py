@@ -32,7 +32,9 @@ class Instance(Frozen):
 
     name: str = Field(description="its name in groups, and after `model.`")
     description: str = Field(default="", description="for people")
-    provider: str = Field(description="wire format: openai, anthropic, gemini, openai_compatible, or package.module:Class")
+    provider: str = Field(
+        description="wire format: openai, anthropic, gemini, openai_compatible, or package.module:Class"
+    )
     vendor: str = Field(description="provider as written: also mistral, groq, deepseek, openrouter, ollama, vllm")
     model: str = Field(description="the provider's own name for the model")
     base_url: str | None = Field(default=None, description="endpoint; None: the provider's public one")
@@ -47,7 +49,9 @@ class Instance(Frozen):
     retry: Retry = Field(default=Retry(), description="delays between retries")
     limits: Limits = Field(default=Limits(), description="limits in force, level defaults included")
     stated: CallOverrides = Field(default=CallOverrides(), description="call settings written in its file")
-    settings: CallSettings = Field(default=CallSettings(), description="call settings of its own queue, with every default")
+    settings: CallSettings = Field(
+        default=CallSettings(), description="call settings of its own queue, with every default"
+    )
 
     @property
     def queue(self) -> str:

@@ -9,7 +9,9 @@ class RateLimit(Frozen):
     """A rate of requests under a named algorithm; the sizes of other algorithms are None."""
 
     algorithm: str = Field(description="token_bucket, sliding_window, or package.module:Class")
-    bucket_size: float | None = Field(default=None, description="requests that may start at once when the bucket is full")
+    bucket_size: float | None = Field(
+        default=None, description="requests that may start at once when the bucket is full"
+    )
     refill_per_s: float | None = Field(default=None, description="requests added to the bucket each second")
     window_s: float | None = Field(default=None, description="length of the window in seconds")
     max_requests: int | None = Field(default=None, description="requests in any window")
@@ -46,7 +48,9 @@ class RateLimiting(Frozen):
     """The top-level `rate_limiting`: the sizes others take. The cluster's own rate is `Configuration.limits.rate`."""
 
     enabled: bool = Field(default=False, description="whether the cluster as a whole has a rate")
-    algorithm: str = Field(default="token_bucket", description="algorithm of the cluster's rate, and where none is named")
+    algorithm: str = Field(
+        default="token_bucket", description="algorithm of the cluster's rate, and where none is named"
+    )
     token_bucket: RateLimit | None = Field(default=None, description="sizes for token buckets named without any")
     sliding_window: RateLimit | None = Field(default=None, description="sizes for sliding windows named without any")
 

@@ -14,7 +14,9 @@ class Node(Frozen):
     description: str = Field(default="", description="for people")
     type: str = Field(default="llm_node", description="kind of node")
     target: str = Field(description="where its jobs go: group.echelon, group, pool.NAME or model.NAME")
-    fallback_groups: tuple[str, ...] = Field(default=(), description="targets to go to, in order, instead of the group's")
+    fallback_groups: tuple[str, ...] = Field(
+        default=(), description="targets to go to, in order, instead of the group's"
+    )
     polling_pool: str | None = Field(default=None, description="its pool, by name")
     system_prompt: str | None = Field(default=None, description="put before each of its jobs that has none")
     overrides: CallOverrides = Field(default=CallOverrides(), description="call settings written at this node")

@@ -48,7 +48,7 @@ class Problem:
         }
 
 
-class ConfigurationInvalid(Exception):
+class ConfigurationInvalid(Exception):  # noqa: N818 - read aloud, `except ConfigurationInvalid` says it
     """The configuration cannot be used; `str()` is every error, one a line."""
 
     def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
@@ -57,7 +57,7 @@ class ConfigurationInvalid(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class UnknownTarget(LookupError):
+class UnknownTarget(LookupError):  # noqa: N818
     """There is no such target; `nearest` are the names that come closest."""
 
     def __init__(self, target: str, nearest: Iterable[str] = ()) -> None:

@@ -4,6 +4,7 @@ import time
 
 from echelon_configs import Configuration
 from echelon_workers.ledger.revisions import Revision
+from pydantic import ValidationError
 
 from .errors import NoConfiguration
 
@@ -16,7 +17,8 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._configuration: Configuration | None = None
-        self._number = 0
+        #: the number and digest of what is kept: a server that was emptied counts from 1 again
+        self._kept = (0, "")
         self._stale_at = 0.0
 
     @property
@@ -24,12 +26,29 @@ class Catalogue:
         """The configuration, unless it is time to look again."""
         return self._configuration if time.monotonic() < self._stale_at else None
 
+    @property
+    def number(self) -> int:
+        """The revision number of the configuration that is kept, 0 before there is one."""
+        return self._kept[0]
+
     def update(self, revision: Revision | None) -> Configuration:
-        """Take in what was read. Raises NoConfiguration when nothing is published."""
+        """Take in what was read. Raises NoConfiguration when nothing is published, or nothing that can be read."""
         if revision is None:
-            raise NoConfiguration("no configuration is published in this Redis (would be right: `echelon up`, or a worker, first)")
-        if self._configuration is None or revision.number != self._number:
-            self._configuration = Configuration.model_validate_json(revision.document)
-            self._number = revision.number
+            raise NoConfiguration(
+                "no configuration is published in this Redis (would be right: `echelon up`, or a worker, first)"
+            )
+        if self._configuration is None or (revision.number, revision.digest) != self._kept:
+            self._configuration = _read(revision)
+            self._kept = (revision.number, revision.digest)
         self._stale_at = time.monotonic() + LOOK_AGAIN_S
         return self._configuration
+
+
+def _read(revision: Revision) -> Configuration:
+    try:
+        return Configuration.model_validate_json(revision.document)
+    except ValidationError as exc:
+        raise NoConfiguration(
+            f"revision {revision.number} of the configuration cannot be read here: {exc.error_count()} fields are not "
+            f"as this version knows them (would be right: the same version of echelon-cluster as the workers)"
+        ) from exc

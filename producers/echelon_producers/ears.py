@@ -5,64 +5,92 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from echelon_workers.ledger.client import AsyncLedger
+from echelon_workers.ledger.address import Address
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+#: A connection that says nothing is asked whether it lives; silent for longer than this, it is made anew.
+ASK_AFTER_S = 15.0
+LONGEST_SILENCE_S = 40.0
+PAUSE_S = 0.1
+
 
 class Ears:
-    """Subscribes to a job's channel for as long as somebody waits for it."""
+    """Subscribes to a job's channel for as long as somebody waits for it.
 
-    def __init__(self, ledger: AsyncLedger) -> None:
-        self._ledger = ledger
+    One task reads the connection and one writes it, so that thousands may wait: those who wait only leave word here.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._redis = address.async_client(retries=0, connections=4)
+        self._keys = address.keys
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._pubsub: PubSub | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def on(self, job_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the job ends. A lost publish leaves it unset: look at the record now and then."""
-        channel, event = self._ledger.keys.of("ended", job_id), asyncio.Event()
+        """An event that says: look at the job's record now. It is set when the subscription is in place (what was
+        published before that was not heard) and when the job ends. Clear it before looking."""
+        channel, event = self._keys.of("ended", job_id), asyncio.Event()
         self._waiting[channel].add(event)
+        self._changed.set()
+        if self._listening is None or self._listening.done():
+            self._listening = asyncio.get_running_loop().create_task(self._listen())
         try:
-            await self._subscribe(channel)
             yield event
         finally:
             self._waiting[channel].discard(event)
             if not self._waiting[channel]:
                 del self._waiting[channel]
-                await self._unsubscribe(channel)
+                self._changed.set()
 
-    async def _subscribe(self, channel: str) -> None:
-        if self._pubsub is None:
-            self._pubsub = self._ledger.redis.pubsub(ignore_subscribe_messages=True)
-        await self._pubsub.subscribe(channel)
-        if self._reader is None or self._reader.done():
-            self._reader = asyncio.get_running_loop().create_task(self._read(self._pubsub))
+    async def _listen(self) -> None:
+        """Whatever happens to the connection, another takes its place."""
+        while True:
+            pubsub = self._redis.pubsub()
+            self._changed.set()
+            reading_and_writing = [asyncio.ensure_future(part) for part in (self._read(pubsub), self._write(pubsub))]
+            try:
+                await asyncio.wait(reading_and_writing, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for part in reading_and_writing:
+                    part.cancel()
+                await asyncio.gather(*reading_and_writing, return_exceptions=True)
+                with suppress(RedisError, OSError):
+                    await pubsub.aclose()
+            await asyncio.sleep(PAUSE_S)
 
-    async def _unsubscribe(self, channel: str) -> None:
-        if self._pubsub is not None:
-            with suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(channel)
+    async def _write(self, pubsub: PubSub) -> None:
+        """Keep the connection subscribed to what is waited for, many channels at a time."""
+        subscribed: set[str] = set()
+        while True:
+            await self._word_within(ASK_AFTER_S)
+            wanted = set(self._waiting)
+            if fresh := wanted - subscribed:
+                await pubsub.subscribe(*fresh)
+            if gone := subscribed - wanted:
+                await pubsub.unsubscribe(*gone)
+            if subscribed == wanted:
+                await pubsub.ping()
+            subscribed = wanted
+
+    async def _word_within(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        self._changed.clear()
 
     async def _read(self, pubsub: PubSub) -> None:
-        while True:
-            try:
-                message = await pubsub.get_message(timeout=None)  # type: ignore[arg-type]
-            except (RedisError, OSError):
-                await asyncio.sleep(0.1)
-                continue
-            except RuntimeError:
-                return  # nothing is subscribed any more; the next subscription starts a reader
-            if message is not None:
-                channel: bytes = message["channel"]
-                for event in self._waiting.get(channel.decode(), ()):
+        await pubsub.connect()
+        while (message := await pubsub.get_message(timeout=LONGEST_SILENCE_S)) is not None:
+            if message["type"] in ("message", "subscribe"):
+                for event in self._waiting.get(message["channel"].decode(), ()):
                     event.set()
 
     async def aclose(self) -> None:
         """Stop listening."""
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-        if self._pubsub is not None:
-            await self._pubsub.aclose()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self._redis.aclose()

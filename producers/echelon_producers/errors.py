@@ -1,7 +1,7 @@
 """What can go wrong for a producer.
 
     EchelonError
-    ├── Unavailable          Redis cannot be reached: nothing is half submitted, try again
+    ├── Unavailable          Redis cannot be reached: `.job_ids` are safe to submit again, try later
     ├── NoConfiguration      nothing is published yet: no cluster has been started on this Redis
     ├── SubmitInvalid        the job is wrong: an unknown target or node, a bad request, a bad option
     ├── UnknownJob           no such job, or its retention is over
@@ -12,7 +12,13 @@
         └── JobCancelled     somebody cancelled it
 """
 
+from collections.abc import Iterable
+from typing import Literal
+
 from echelon_workers.ledger.record import JobRecord
+
+#: Why a job was not accepted: its target or node does not exist, or something else in it is wrong.
+Refusal = Literal["unknown_target", "invalid_job"]
 
 
 class EchelonError(Exception):
@@ -20,7 +26,15 @@ class EchelonError(Exception):
 
 
 class Unavailable(EchelonError):
-    """Redis cannot be reached or refuses."""
+    """Redis cannot be reached or refuses.
+
+    `job_ids` are the jobs that a submit was about, in order. Each of them was accepted whole or not at all; given
+    again as the jobs' `id`, none of them runs twice.
+    """
+
+    def __init__(self, message: str, job_ids: Iterable[str] = ()) -> None:
+        self.job_ids = tuple(job_ids)
+        super().__init__(message)
 
 
 class NoConfiguration(EchelonError):
@@ -28,7 +42,20 @@ class NoConfiguration(EchelonError):
 
 
 class SubmitInvalid(EchelonError, ValueError):
-    """The job was not accepted, because of what is in it."""
+    """The job was not accepted, because of what is in it; nothing was submitted.
+
+    `problems` are (where, what): the field (`temperature`, `messages.0.role`), of many jobs after the job
+    (`jobs[3].temperature`, counted from 0), and what is wrong with it and would be right.
+    """
+
+    def __init__(self, problems: Iterable[tuple[str, str]], code: Refusal = "invalid_job") -> None:
+        self.problems = tuple(problems)
+        self.code: Refusal = code
+        super().__init__("\n".join(f"{where}: {what}" for where, what in self.problems))
+
+    def within(self, place: str) -> "SubmitInvalid":
+        """The same, said of a job that is one of many."""
+        return SubmitInvalid([(f"{place}.{where}", what) for where, what in self.problems], self.code)
 
 
 class UnknownJob(EchelonError, LookupError):

@@ -28,13 +28,9 @@ class OldServer(socketserver.StreamRequestHandler):
 
     def answer(self, words: list[bytes]) -> bytes:
         if words[0] == b"HELLO":
-            return (
-                b"%1\r\n$7\r\nversion\r\n$6\r\n6.2.14\r\n"
-                if words[1] == b"3"
-                else b"*2\r\n$7\r\nversion\r\n$6\r\n6.2.14\r\n"
-            )
+            return b"%2\r\n$7\r\nversion\r\n$6\r\n6.2.14\r\n$5\r\nproto\r\n:3\r\n"
         if words[0] == b"INFO":
-            return b"$31\r\n# Server\r\nredis_version:6.2.14\r\n\r\n"
+            return b"$32\r\n# Server\r\nredis_version:6.2.14\r\n\r\n"
         return b"+OK\r\n"
 
 

@@ -97,6 +97,11 @@ def is_gone(pid: int) -> bool:
     return False
 
 
+def is_being_stopped(folder: Path) -> bool:
+    with opened(folder / "holders") as lock:
+        return not lock.try_shared()
+
+
 def test_it_stops_with_its_last_holder_and_its_data_is_there_the_next_time(folder: Path) -> None:
     with open_server(folder) as first:
         pid = pid_of(first)
@@ -198,8 +203,7 @@ def test_who_comes_while_it_is_being_stopped_gets_a_new_one_with_the_data(folder
         os.kill(pid, signal.SIGSTOP)  # it cannot leave until it is let go on
         try:
             last.kill()
-            with opened(folder / "holders") as lock:
-                until(lambda: not lock.try_shared(), what="the guardian is stopping the server")
+            until(lambda: is_being_stopped(folder), what="the guardian is stopping the server")
             coming = thread.submit(open_server, folder)
             with pytest.raises(TimeoutError):
                 coming.result(timeout=0.2)

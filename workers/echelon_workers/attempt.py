@@ -19,7 +19,7 @@ from echelon_configs import CallOverrides, CallSettings, Instance, Node, Thinkin
 from .decision import ANSWER, Decision, decide
 from .errors import AttemptFailed, BadRequest, TimedOut, UnknownFailure
 from .hand import Held
-from .ledger.job import Answer, JobRequest, RequestInvalid
+from .ledger.job import Answer, JobRequest, RequestInvalid, Usage
 from .ledger.verbs import Finish, Settlement, finish, settle
 from .outcome import End, celery_failure, celery_success
 from .providers import Call
@@ -175,37 +175,40 @@ async def report(runtime: "Runtime", context: Context, outcome: Outcome, decisio
 
 def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: Decision) -> Finish:
     grant, result = context.held.grant, outcome.result
+    usage = result.usage or Usage()
     entry: dict[str, Any] = {
         "attempt": context.number,
         "queue": grant.queue,
         "instance": context.instance.name,
         "started_ms": outcome.started_ms,
         "took_ms": outcome.took_ms,
+        "outcome": "answered" if isinstance(result, Answer) else result.code,
+        "usage": usage.model_dump(),
+        "cost_usd": result.cost_usd,
         "decision": decision.verdict,
     }
-    end = {"id": grant.id, "lease": grant.lease, "decision": decision.verdict, "retention_ms": runtime.terms.retention_ms}
     if isinstance(result, Answer):
-        entry |= {"outcome": "answered", "usage": result.usage.model_dump(), "cost_usd": result.cost_usd}
-        return Finish(
-            **end,
-            payload=result.model_dump_json(),
-            entry=_json(entry),
-            foreign_result=celery_success(grant.id, result.model_dump(mode="json")) if grant.foreign else "",
-            input_tokens=result.usage.input_tokens,
-            output_tokens=result.usage.output_tokens,
-            cost_usd=result.cost_usd or "0",
-        )
-    error = result.to_json()
-    entry |= {"outcome": result.code, "error": error, "delay_ms": decision.delay_ms}
-    death = _json({**error, "because": decision.because}) if decision.verdict == "bury" else _json(error)
-    dies = grant.foreign and decision.verdict == "bury"
+        payload = result.model_dump_json()
+        foreign = celery_success(grant.id, result.model_dump(mode="json")) if grant.foreign else ""
+    else:
+        error = result.to_json()
+        entry |= {"error": error, "delay_ms": decision.delay_ms}
+        payload = _json({**error, "because": decision.because} if decision.verdict == "bury" else error)
+        dies = grant.foreign and decision.verdict == "bury"
+        foreign = celery_failure(grant.id, f"{result.code}: {result.message}") if dies else ""
     return Finish(
-        **end,
-        payload=death,
+        id=grant.id,
+        lease=grant.lease,
+        decision=decision.verdict,
+        payload=payload,
         entry=_json(entry),
         delay_ms=decision.delay_ms,
         avoid=decision.avoid,
-        foreign_result=celery_failure(grant.id, f"{result.code}: {result.message}") if dies else "",
+        retention_ms=runtime.terms.retention_ms,
+        foreign_result=foreign,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_usd=result.cost_usd or "0",
     )
 
 

@@ -18,6 +18,7 @@ from echelon_configs import Configuration
 from redis.exceptions import RedisError
 
 from .attempt import attempt, put_away
+from .errors import AttemptFailed
 from .hand import Hand, Held
 from .ledger import revisions
 from .ledger.client import AsyncLedger
@@ -50,6 +51,7 @@ class Runtime:
         self._served: tuple[str, ...] = ()
         self._clock_offset_ms = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[None]] = set()
 
     # Starting and ending
 
@@ -95,9 +97,9 @@ class Runtime:
             else:
                 held.halt("return")
         await self._empty_handed_within(10.0)
-        for task in self._tasks:
+        for task in (*self._tasks, *self._background):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._background, return_exceptions=True)
         await self.providers.aclose()
         await self._forget_worker()
         await self.ledger.aclose()
@@ -138,6 +140,20 @@ class Runtime:
             self._hand_over(grant, deliver)
 
         self.taker.serve([(queue, instances) for queue, instances in usable if instances], hand_over)
+        self._in_background(self._load_providers({name for _, names in usable for name in names.split(",") if name}))
+
+    async def _load_providers(self, names: set[str]) -> None:
+        """Load the providers' libraries now, so that the first job does not wait for that."""
+        for name in sorted(names):
+            try:
+                await asyncio.to_thread(self.providers.prepare, [self.configuration.instances[name]])
+            except AttemptFailed as exc:
+                logger.warning("instance %s cannot be used: %s", name, exc)
+
+    def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.pool.loop.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _hand_over(self, grant: Grant, deliver: Callable[[Held], None]) -> None:
         """Give one grant to Celery. Whatever Celery does with it, the job is settled."""
@@ -156,9 +172,7 @@ class Runtime:
 
     def _settle_later(self, held: Held, ending: str, message: str) -> None:
         reason = {"code": "cancelled" if ending == "cancel" else "not_run", "message": message}
-        task = self.pool.loop.create_task(put_away(self, held, ending, reason))
-        self._tasks.insert(0, task)
-        task.add_done_callback(self._tasks.remove)
+        self._in_background(put_away(self, held, ending, reason))
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         self.taker.wake()

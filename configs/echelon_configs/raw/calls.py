@@ -9,7 +9,9 @@ class RawThinking(Raw):
     """Whether the model thinks before it answers, and for how long."""
 
     enabled: bool = Field(default=True, description="whether the model thinks; on where `thinking_config` is written")
-    budget_tokens: Count | None = Field(default=None, description="tokens it may think; not written: the provider decides")
+    budget_tokens: Count | None = Field(
+        default=None, description="tokens it may think; not written: the provider decides"
+    )
 
 
 class RawCallSettings(Raw):

@@ -9,7 +9,9 @@ class RawBreaker(Raw):
     """A circuit breaker on each instance."""
 
     failure_threshold: Count | None = Field(default=None, description="failures in a row that open the breaker")
-    recovery_time: Seconds | None = Field(default=None, description="seconds it stays open before it lets probes through")
+    recovery_time: Seconds | None = Field(
+        default=None, description="seconds it stays open before it lets probes through"
+    )
     half_open_requests: Count | None = Field(default=None, description="probes let through at once while half open")
 
 

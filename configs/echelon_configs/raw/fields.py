@@ -41,7 +41,9 @@ def _name_of(kind: Kind) -> AfterValidator:
             near = nearest(written, known, 1)
             start = f"did you mean {near[0]}? " if near else ""
             shown = written if len(written) <= 60 else f"{written[:57]}..."
-            raise wrong(f"there is no {_NOUNS[kind]} {shown!r}", f"{start}known: {any_of(known)}, or package.module:Class")
+            raise wrong(
+                f"there is no {_NOUNS[kind]} {shown!r}", f"{start}known: {any_of(known)}, or package.module:Class"
+            )
         return found
 
     return AfterValidator(check)
@@ -78,7 +80,9 @@ def _format_object(value: dict[str, Any]) -> Any:
     if kind == "json_schema":
         inner = value.get("json_schema")
         if not isinstance(inner, dict) or not isinstance(inner.get("schema"), dict):
-            raise wrong("a json_schema needs its schema", "{type: json_schema, json_schema: {name: NAME, schema: {...}}}")
+            raise wrong(
+                "a json_schema needs its schema", "{type: json_schema, json_schema: {name: NAME, schema: {...}}}"
+            )
         return value
     if not set(value) & {"type", "properties", "anyOf", "oneOf", "allOf", "$ref", "$defs", "enum", "const", "items"}:
         raise wrong("this mapping is not a JSON schema", "{type: object, properties: {...}}")
@@ -89,7 +93,9 @@ def _format_object(value: dict[str, Any]) -> Any:
 Limit = Annotated[
     Annotated[int, Field(ge=0, le=MOST)] | None,
     BeforeValidator(_no_limit),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST}, {"type": "null"}, {"const": "none"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST}, {"type": "null"}, {"const": "none"}]}
+    ),
 ]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]

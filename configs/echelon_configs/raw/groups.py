@@ -28,5 +28,7 @@ class RawGroup(ScopeLimits):
     fallback_strategy: StrategyName | None = Field(default=None, description="short for `fallback_config: {strategy}`")
     fallback_config: RawFallback | None = Field(default=None, description="where jobs go when an attempt fails")
     circuit_breaker: RawBreaker | None = Field(default=None, description="breaker of the group's instances")
-    rotation_strategy: SchedulerName | None = Field(default=None, description="how instances take turns in its echelons")
+    rotation_strategy: SchedulerName | None = Field(
+        default=None, description="how instances take turns in its echelons"
+    )
     rate_limiting: RawRateLimiting | None = Field(default=None, description="a rate of requests, beside `rpm_limit`")

@@ -8,7 +8,9 @@ from echelon_configs.raw.fields import AlgorithmName, Amount, Limit, Raw, Second
 class RawTokenBucket(Raw):
     """A token bucket: bursts up to its size, then a steady rate."""
 
-    bucket_size: Amount | None = Field(default=None, description="requests that may start at once when the bucket is full")
+    bucket_size: Amount | None = Field(
+        default=None, description="requests that may start at once when the bucket is full"
+    )
     refill_rate: Amount | None = Field(default=None, description="requests added to the bucket each second")
 
 
@@ -49,8 +51,12 @@ class RawLevels(Raw):
 class RawConcurrencyControl(Raw):
     """Concurrency for every scope, level by level."""
 
-    enabled: bool = Field(default=True, description="whether the levels hold; limits written at a scope itself always do")
-    levels: RawLevels = Field(default=RawLevels(), description="a list of `- group_level: {limit, queue_size}`, or one mapping")
+    enabled: bool = Field(
+        default=True, description="whether the levels hold; limits written at a scope itself always do"
+    )
+    levels: RawLevels = Field(
+        default=RawLevels(), description="a list of `- group_level: {limit, queue_size}`, or one mapping"
+    )
 
 
 class ScopeLimits(Raw):

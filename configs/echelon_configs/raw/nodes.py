@@ -32,7 +32,8 @@ class RawNodeConfig(ScopeLimits, RawCallSettings):
     )
     model: Name | None = Field(default=None, description="where its jobs go without either: one instance")
     fallback_groups: list[Name] | None = Field(
-        default=None, description="queues to go to, in order, instead of the group's: `group.echelon`, `group`, `pool.NAME`, `model.NAME`"
+        default=None,
+        description="queues to go to instead of the group's: `group.echelon`, `group`, `pool.NAME`, `model.NAME`",
     )
     system_prompt: Text | None = Field(default=None, description="put before each of its jobs that has none")
     task_config: RawTask | None = Field(default=None, description="`timeout` and `max_retries` together")

@@ -16,7 +16,11 @@ class RawPool(Raw):
     task_groups: list[Name] = Field(min_length=1, description="`group` or `group.echelon`, each with all its instances")
     rotation_strategy: SchedulerName | None = Field(default=None, description="how the instances take turns")
     health_check_interval: Seconds | None = Field(default=None, description="seconds between two probes of an instance")
-    failure_threshold: Count | None = Field(default=None, description="failures in a row that make an instance unhealthy")
-    recovery_time: Seconds | None = Field(default=None, description="seconds before an unhealthy instance is tried again")
+    failure_threshold: Count | None = Field(
+        default=None, description="failures in a row that make an instance unhealthy"
+    )
+    recovery_time: Seconds | None = Field(
+        default=None, description="seconds before an unhealthy instance is tried again"
+    )
     rate_limiting: RawRateLimiting | None = Field(default=None, description="rate of what goes through the pool")
     fallback_config: RawPoolFallback | None = Field(default=None, description="what happens when an instance fails")

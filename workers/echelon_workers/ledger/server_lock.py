@@ -27,6 +27,13 @@ class FileLock:
         """Whether it was closed, or is a forked child's copy."""
         return self._fd < 0
 
+    def is_at(self, path: Path) -> bool:
+        """Whether the file is still the one at `path`: nobody removed or replaced it."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), path.stat())
+        except OSError:
+            return False
+
     def fileno(self) -> int:
         """The file descriptor, for a program that is to inherit the lock."""
         return self._fd

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
-from anthropic import AsyncAnthropic
+from anthropic import AsyncAnthropic, NotGiven, Omit
+from anthropic.types.beta import BetaMessage, BetaUsage
+from pydantic import field_validator
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from typing_extensions import override
@@ -22,6 +26,7 @@ from echelon_workers.providers.adapter import (
     without_version,
 )
 from echelon_workers.providers.ask import Ask, Schema, Thinking, output_limit
+from echelon_workers.providers.lean import given, post
 
 OFFICIAL_URL = "https://api.anthropic.com"
 LEAST_BUDGET = 1024  # the API refuses less
@@ -35,7 +40,7 @@ class Anthropic(Adapter[AnthropicModel]):
 
     @override
     def model(self, endpoint: Endpoint) -> AnthropicModel:
-        client = AsyncAnthropic(
+        client = _LeanAnthropic(
             api_key=endpoint.api_key,
             base_url=without_version(endpoint.base_url, "v1") or OFFICIAL_URL,
             max_retries=0,
@@ -82,3 +87,52 @@ class Anthropic(Adapter[AnthropicModel]):
 def _drop_sampling(settings: dict[str, Any]) -> None:
     for name in _SAMPLING:
         settings.pop(name, None)
+
+
+# The only blocks that can come, as no tool of the provider's own is ever asked for; new kinds are passed over.
+_BLOCKS = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
+
+
+class _Usage(BetaUsage):
+    service_tier: Any = None
+    speed: Any = None
+
+
+class _Message(BetaMessage):
+    """A message, lenient about what servers leave out or add."""
+
+    id: str = ""
+    model: str = ""  # type: ignore[mutable-override]
+    role: Any = "assistant"
+    type: Any = "message"
+    stop_reason: Any = None
+    stop_details: Any = None
+    usage: _Usage
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _known_blocks(cls, content: Any) -> Any:
+        if not isinstance(content, list):
+            return content
+        return [block for block in content if not isinstance(block, dict) or block.get("type") in _BLOCKS]
+
+
+class _Messages:
+    """`client.beta.messages`, as far as pydantic-ai's model uses it."""
+
+    def __init__(self, client: AsyncAnthropic) -> None:
+        self._client = client
+
+    async def create(
+        self, *, betas: Any, extra_headers: Any = None, extra_body: Any = None, timeout: Any = None, **asked: Any
+    ) -> _Message:
+        body = {**given(asked, Omit, NotGiven), **(extra_body or {})}
+        headers = {**(extra_headers or {}), **({"anthropic-beta": ",".join(betas)} if isinstance(betas, list) else {})}
+        answer = await post(self._client, "/v1/messages?beta=true", body, headers=headers, timeout=timeout)
+        return _Message.model_validate(answer)
+
+
+class _LeanAnthropic(AsyncAnthropic):
+    @cached_property
+    def beta(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return SimpleNamespace(messages=_Messages(self))

@@ -36,9 +36,9 @@ def answer_of(response: ModelResponse, ask: Ask, origin: Origin, latency_ms: int
     """The answer. Raises ContentRefused or InvalidOutput, which carry what the attempt took."""
     usage = _usage(response.usage)
     model = response.model_name or origin.model
-    cost = cost_usd(response.usage, model=model, provider_id=origin.price_list, base_url=origin.base_url)
+    cost = _cost(response, model, origin)
     if cost is None and model != origin.model:
-        cost = cost_usd(response.usage, model=origin.model, provider_id=origin.price_list, base_url=origin.base_url)
+        cost = _cost(response, origin.model, origin)
     try:
         text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
         calls = tuple(_tool_call(part) for part in response.parts if isinstance(part, ToolCallPart))
@@ -70,6 +70,16 @@ def _usage(usage: RequestUsage) -> Usage:
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cache_read_tokens,
         reasoning_tokens=reasoning,
+    )
+
+
+def _cost(response: ModelResponse, model: str, origin: Origin) -> str | None:
+    return cost_usd(
+        response.usage,
+        model=model,
+        provider_id=origin.price_list,
+        base_url=origin.base_url,
+        details=response.provider_details,
     )
 
 

@@ -16,7 +16,7 @@ _TAGS = "tag:yaml.org,2002:"
 _LONGEST_NUMBER = 40
 
 
-class ScalarInvalid(ValueError):
+class ScalarError(ValueError):
     """A scalar that means nothing usable; `advice` says what to write."""
 
     def __init__(self, message: str, advice: str) -> None:
@@ -28,7 +28,7 @@ def scalar(text: str, *, plain: bool, tag: str | None = None) -> Scalar:
     """The value of a scalar: YAML 1.1's words for yes and no, decimal numbers, and text.
 
     Dates, base 60 (`1:30`) and octal (`010`) stay text: no key here wants them, and they surprise.
-    Raises ScalarInvalid for infinity, not-a-number, an endless number or a foreign tag.
+    Raises ScalarError for infinity, not-a-number, an endless number or a foreign tag.
     """
     if tag is not None and tag != "!":
         return _tagged(text, tag)
@@ -47,16 +47,16 @@ def _plain(text: str) -> Scalar:
 
 def _number(text: str) -> Scalar:
     if _NOT_FINITE.fullmatch(text):
-        raise ScalarInvalid(f"{text} is not a number that can be used", "write a finite number")
+        raise ScalarError(f"{text} is not a number that can be used", "write a finite number")
     integer = _INTEGER.fullmatch(text)
     if not integer and not _FLOAT.fullmatch(text):
         return text
     if len(text) > _LONGEST_NUMBER:
-        raise ScalarInvalid("a number of more than 40 digits", "write a number that fits, or put the text in quotes")
+        raise ScalarError("a number of more than 40 digits", "write a number that fits, or put the text in quotes")
     digits = text.replace("_", "")
     value = int(digits) if integer else float(digits)
     if math.isinf(value):
-        raise ScalarInvalid(f"{text} is too large a number", "write a finite number")
+        raise ScalarError(f"{text} is too large a number", "write a finite number")
     return value
 
 
@@ -69,7 +69,7 @@ def _tagged(text: str, tag: str) -> Scalar:
         return float(value)
     wanted = {"int": int, "float": float, "bool": bool, "null": type(None)}.get(kind)
     if wanted is None:
-        raise ScalarInvalid("a YAML tag of this kind is not read", "write the plain value, without a tag")
+        raise ScalarError("a YAML tag of this kind is not read", "write the plain value, without a tag")
     if type(value) is not wanted:
-        raise ScalarInvalid(f"the value is not a !!{kind}", "write the plain value, without a tag")
+        raise ScalarError(f"the value is not a !!{kind}", "write the plain value, without a tag")
     return value

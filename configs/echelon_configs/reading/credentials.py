@@ -2,9 +2,7 @@
 
 import re
 
-from echelon_configs.drafts import Reading
-from echelon_configs.leaks import is_literal_secret, is_secret_header, is_secret_under
-from echelon_configs.marked import Marked
+from echelon_configs.reading.drafts import Reading
 from echelon_configs.references import (
     BROKEN_REFERENCE,
     HARMLESS_DEFAULTS,
@@ -13,6 +11,8 @@ from echelon_configs.references import (
     references_in,
     whole_reference,
 )
+from echelon_configs.text.leaks import is_literal_secret, is_secret_header, is_secret_under
+from echelon_configs.text.marked import Marked
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z-]{0,19}[ \t]+)?(\$\{[^}]*\})")
@@ -27,7 +27,13 @@ def read_api_key(node: Marked, reading: Reading) -> SecretReference | None:
     if reference is not None:
         _check_default(reference, node, reading)
         return reference
-    _refuse(node, "api_key", "api_key is not a reference", "write ${NAME_OF_THE_VARIABLE}, or none where no key is asked for", reading)
+    _refuse(
+        node,
+        "api_key",
+        "api_key is not a reference",
+        "write ${NAME_OF_THE_VARIABLE}, or none where no key is asked for",
+        reading,
+    )
     return None
 
 
@@ -49,7 +55,13 @@ def _header(name: str, node: Marked, text: str, reading: Reading) -> str | Secre
         reading.problems.error(node, "holds a `${` that is not a reference", "write ${NAME} or ${NAME:default}")
     secret = is_secret_header(name)
     if secret and not _SCHEME.fullmatch(text.strip()):
-        _refuse(node, name, f"{name} carries a secret and is not a reference", "write ${NAME_OF_THE_VARIABLE}, or Bearer ${NAME_OF_THE_VARIABLE}", reading)
+        _refuse(
+            node,
+            name,
+            f"{name} carries a secret and is not a reference",
+            "write ${NAME_OF_THE_VARIABLE}, or Bearer ${NAME_OF_THE_VARIABLE}",
+            reading,
+        )
         return ""
     if secret:
         for reference in references_in(text):
@@ -58,9 +70,15 @@ def _header(name: str, node: Marked, text: str, reading: Reading) -> str | Secre
 
 
 def _check_default(reference: SecretReference, node: Marked, reading: Reading) -> None:
-    if reference.default is not None and reference.default not in HARMLESS_DEFAULTS and not is_literal_secret(str(node.value)):
+    if (
+        reference.default is not None
+        and reference.default not in HARMLESS_DEFAULTS
+        and not is_literal_secret(str(node.value))
+    ):
         allowed = ", ".join(default for default in HARMLESS_DEFAULTS if default)
-        reading.problems.error(node, "the default of a secret is itself written out", f"leave it out, or use one of {allowed}")
+        reading.problems.error(
+            node, "the default of a secret is itself written out", f"leave it out, or use one of {allowed}"
+        )
 
 
 def _refuse(node: Marked, name: str, message: str, advice: str, reading: Reading) -> None:

@@ -3,19 +3,19 @@
 from dataclasses import replace
 from typing import TypeVar
 
-from echelon_configs.drafts import Draft, Reading
-from echelon_configs.files import is_inside
-from echelon_configs.marked import Marked
 from echelon_configs.problems import Problems
-from echelon_configs.rates import resolve_top
 from echelon_configs.raw.cluster import RawCluster, RawDefaults
 from echelon_configs.raw.fallbacks import RawGlobalFallback
 from echelon_configs.raw.fields import Raw
 from echelon_configs.raw.limits import RawConcurrencyControl, RawLevels, RawRateLimiting
-from echelon_configs.read_groups import read_group
-from echelon_configs.read_nodes import read_nodes
-from echelon_configs.read_pools import read_pool
-from echelon_configs.validate import report_unknown, shown, validate
+from echelon_configs.reading.drafts import Draft, Reading
+from echelon_configs.reading.groups import read_group
+from echelon_configs.reading.nodes import read_nodes
+from echelon_configs.reading.pools import read_pool
+from echelon_configs.reading.rates import resolve_top
+from echelon_configs.reading.validate import report_unknown, shown, validate
+from echelon_configs.text.files import is_inside
+from echelon_configs.text.marked import Marked
 
 T = TypeVar("T", bound=Raw)
 
@@ -79,6 +79,8 @@ def _body(written: Marked, name: str, section: str, reading: Reading) -> Marked 
         if key not in ("file", "enabled"):
             problems.error(written.key(key), f"{shown(key)} beside `file:`", f"move it into {shown(file.value)}")
     if _is_off(written):
+        if isinstance(file.value, str):
+            reading.files.leave_out(file.value)
         return None
     if not isinstance(file.value, str) or not is_inside(file.value):
         problems.error(file, f"{shown(file.value)} is not the name of a file here", "write a name below this directory")
@@ -135,6 +137,8 @@ def _levels(levels: Marked, problems: Problems) -> Marked | None:
             continue
         for name, level in item.mapping.items():
             if name in merged:
-                problems.error(item.key(name), f"{shown(name)} is given twice", f"it stands on line {merged[name].key_line} too")
+                problems.error(
+                    item.key(name), f"{shown(name)} is given twice", f"it stands on line {merged[name].key_line} too"
+                )
             merged.setdefault(name, level)
     return replace(levels, value=merged)

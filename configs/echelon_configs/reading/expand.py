@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from echelon_configs.drafts import Reading
-from echelon_configs.leaks import has_userinfo, is_literal_secret, is_secret_name
-from echelon_configs.marked import Marked
+from echelon_configs.reading.drafts import Reading
 from echelon_configs.references import BROKEN_REFERENCE, expand, references_in, whole_reference
-from echelon_configs.scalars import ScalarInvalid, scalar
+from echelon_configs.text.leaks import has_userinfo, is_literal_secret, is_secret_name
+from echelon_configs.text.marked import Marked
+from echelon_configs.text.scalars import ScalarError, scalar
 
 KEPT = ("api_key", "headers")
 
@@ -68,6 +68,6 @@ def _typed(node: Marked, text: str, reading: Reading) -> str | int | float | boo
         return text
     try:
         return scalar(text, plain=True)
-    except ScalarInvalid as invalid:
+    except ScalarError as invalid:
         reading.problems.error(node, str(invalid), invalid.advice)
         return None

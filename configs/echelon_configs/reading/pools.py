@@ -1,11 +1,11 @@
 """Reads one polling pool."""
 
-from echelon_configs.drafts import Draft, DraftPool, Reading
-from echelon_configs.marked import Marked, Place
-from echelon_configs.names import check_name
-from echelon_configs.rates import resolve_rate
 from echelon_configs.raw.pools import RawPool
-from echelon_configs.validate import validate
+from echelon_configs.reading.drafts import Draft, DraftPool, Reading
+from echelon_configs.reading.names import check_name
+from echelon_configs.reading.rates import resolve_rate
+from echelon_configs.reading.validate import validate
+from echelon_configs.text.marked import Marked, Place
 
 
 def read_pool(name: str, written: Marked, body: Marked, draft: Draft, reading: Reading) -> DraftPool:

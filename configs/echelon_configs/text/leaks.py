@@ -34,7 +34,9 @@ _USERINFO = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#@]*:[^\s/?#@]+@")
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
 _COMMENT = re.compile(r"(?:^|\s)#(.*)")
 
-_SECRET_NAME = re.compile(r"(?i)(?:^|[^a-z])(?:api|access|auth|private|secret)?[-_]?(?:key|token|secret|password|passwd)$")
+_SECRET_NAME = re.compile(
+    r"(?i)(?:^|[^a-z])(?:api|access|auth|private|secret)?[-_]?(?:key|token|secret|password|passwd)$"
+)
 _ALWAYS_SECRET = re.compile(r"(?i)^(?:proxy-)?authorization$|^(?:set-)?cookie$|(?:password|passwd)$")
 _SECRET_HEADER = re.compile(r"(?i)auth|key|token|secret|password|cookie|credential|signature|session")
 

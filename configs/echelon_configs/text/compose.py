@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from echelon_configs.leaks import is_literal_secret
-from echelon_configs.marked import WHOLE, Marked, Place, step
 from echelon_configs.problems import Problems
-from echelon_configs.scalars import ScalarInvalid, scalar
+from echelon_configs.text.leaks import is_literal_secret
+from echelon_configs.text.marked import WHOLE, Marked, Place, step
+from echelon_configs.text.scalars import ScalarError, scalar
 
 DEEPEST = 40
 MOST_VALUES = 50_000  # in one file, with every alias counted as often as it is used
@@ -26,15 +26,15 @@ def compose(text: str, file: str, problems: Problems) -> Marked | None:
     """The file's one document; None when it is empty or cannot be read, with the reason among `problems`."""
     composer = _Composer(file, problems)
     try:
-        for event in _events(text, file):
+        for event in _events(text):
             composer.take(event)
-    except _Unreadable as unreadable:
+    except _UnreadableError as unreadable:
         problems.error(Place(file, unreadable.line), unreadable.message, unreadable.advice)
         return None
     return composer.root
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     """The rest of the file makes no sense after this."""
 
     def __init__(self, line: int, message: str, advice: str) -> None:
@@ -44,18 +44,18 @@ class _Unreadable(Exception):
         super().__init__(message)
 
 
-def _events(text: str, file: str) -> Iterator[yaml.Event]:
+def _events(text: str) -> Iterator[yaml.Event]:
     try:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise _Unreadable(line, f"is not YAML: {_said(error)}", _advice(error)) from None
+        raise _UnreadableError(line, f"is not YAML: {_said(error)}", _advice(error)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position if isinstance(error.position, int) else 0) + 1
-        raise _Unreadable(line, "holds a control character", "remove it; YAML takes printable text only") from None
+        raise _UnreadableError(line, "holds a control character", "remove it; YAML takes printable text only") from None
     except (yaml.YAMLError, ValueError, UnicodeError):
-        raise _Unreadable(1, "is not YAML", "check the file in an editor that knows YAML") from None
+        raise _UnreadableError(1, "is not YAML", "check the file in an editor that knows YAML") from None
 
 
 def _said(error: yaml.MarkedYAMLError) -> str:
@@ -101,7 +101,9 @@ class _Composer:
             case yaml.DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
-                    raise _Unreadable(line, "holds a second document", "one document a file: remove the `---` and what follows")
+                    raise _UnreadableError(
+                        line, "holds a second document", "one document a file: remove the `---` and what follows"
+                    )
             case yaml.ScalarEvent():
                 self._scalar(event, line)
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
@@ -113,7 +115,7 @@ class _Composer:
 
     def _scalar(self, event: yaml.ScalarEvent, line: int) -> None:
         frame = self._open[-1] if self._open else None
-        plain = event.style is None
+        plain = not event.style
         if frame and isinstance(frame.node.value, dict) and frame.key is None:
             # A key is its text, whatever YAML would make of it: `on:` names something called "on".
             self._key(frame, Marked(event.value, self._file, line, plain=plain))
@@ -121,7 +123,7 @@ class _Composer:
         node = Marked(None, self._file, line, self._path(frame), self._key_line(frame, line), plain)
         try:
             node.value = scalar(event.value, plain=plain and event.implicit[0], tag=event.tag)
-        except ScalarInvalid as invalid:
+        except ScalarError as invalid:
             self._problems.error(node, str(invalid), invalid.advice)
         self._count(1, line)
         self._remember(event.anchor, node, 1)
@@ -129,17 +131,19 @@ class _Composer:
 
     def _key(self, frame: _Frame, key: Marked) -> None:
         if key.value == "":
-            raise _Unreadable(key.line, "a key has no name", "write NAME: VALUE")
+            raise _UnreadableError(key.line, "a key has no name", "write NAME: VALUE")
         frame.key = key
 
     def _start(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent, line: int) -> None:
         frame = self._open[-1] if self._open else None
         if frame and isinstance(frame.node.value, dict) and frame.key is None:
-            raise _Unreadable(line, "a key is a list or a mapping", "a key is plain text; quote what begins with [ or {")
+            raise _UnreadableError(
+                line, "a key is a list or a mapping", "a key is plain text; quote what begins with [ or {"
+            )
         if event.tag not in _COLLECTION_TAGS:
-            raise _Unreadable(line, "a YAML tag of this kind is not read", "write the plain value, without a tag")
+            raise _UnreadableError(line, "a YAML tag of this kind is not read", "write the plain value, without a tag")
         if len(self._open) >= DEEPEST:
-            raise _Unreadable(line, f"is nested more than {DEEPEST} levels deep", "nothing here needs so many")
+            raise _UnreadableError(line, f"is nested more than {DEEPEST} levels deep", "nothing here needs so many")
         self._count(1, line)
         value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
         node = Marked(value, self._file, line, self._path(frame), self._key_line(frame, line))
@@ -157,12 +161,16 @@ class _Composer:
     def _alias(self, event: yaml.AliasEvent, line: int) -> None:
         frame = self._open[-1] if self._open else None
         if frame and isinstance(frame.node.value, dict) and frame.key is None:
-            raise _Unreadable(line, "a key is an alias", "write the key out")
+            raise _UnreadableError(line, "a key is an alias", "write the key out")
         name = event.anchor or ""
         if any(opened.anchor == name for opened in self._open):
-            raise _Unreadable(line, f"the alias {_shown(name)} stands inside what it names", "break the circle")
+            raise _UnreadableError(line, f"the alias {_shown(name)} stands inside what it names", "break the circle")
         if name not in self._anchors:
-            raise _Unreadable(line, f"the alias {_shown(name)} names nothing above", f"write &{_shown(name)} where the value is first given")
+            raise _UnreadableError(
+                line,
+                f"the alias {_shown(name)} names nothing above",
+                f"write &{_shown(name)} where the value is first given",
+            )
         target, size = self._anchors[name]
         self._count(size, line)
         self._put(frame, replace(target, path=self._path(frame), line=line, key_line=self._key_line(frame, line)), size)
@@ -197,7 +205,9 @@ class _Composer:
         sources = node.value if isinstance(node.value, list) else [node]
         for source in sources:
             if not isinstance(source.value, dict):
-                raise _Unreadable(node.key_line, "`<<` merges something that is not a mapping", "write <<: *NAME of a mapping")
+                raise _UnreadableError(
+                    node.key_line, "`<<` merges something that is not a mapping", "write <<: *NAME of a mapping"
+                )
             frame.merges.append(source)
 
     def _remember(self, anchor: str | None, node: Marked, size: int) -> None:
@@ -207,7 +217,11 @@ class _Composer:
     def _count(self, values: int, line: int) -> None:
         self._values += values
         if self._values > MOST_VALUES:
-            raise _Unreadable(line, f"holds more than {MOST_VALUES:,} values, aliases written out", "use fewer aliases, or split the file")
+            raise _UnreadableError(
+                line,
+                f"holds more than {MOST_VALUES:,} values, aliases written out",
+                "use fewer aliases, or split the file",
+            )
 
     def _path(self, frame: _Frame | None) -> str:
         if frame is None:

@@ -1,8 +1,8 @@
 """Refuses secrets that are written out, wherever they stand in a file, without repeating them."""
 
-from echelon_configs.leaks import has_userinfo, is_literal_secret, is_secret_under, leaking_comment_lines
-from echelon_configs.marked import Marked, Place, step
 from echelon_configs.problems import Problems
+from echelon_configs.text.leaks import has_userinfo, is_literal_secret, is_secret_under, leaking_comment_lines
+from echelon_configs.text.marked import Marked, Place, step
 
 _ADVICE = "keep it in the environment and write ${NAME_OF_THE_VARIABLE}; change the key if this file was ever shared"
 
@@ -21,7 +21,9 @@ def _walk(node: Marked, name: str, problems: Problems) -> None:
     if isinstance(node.value, dict):
         for key, child in node.value.items():
             if is_literal_secret(key):
-                problems.error(node.key(key), "a key of this mapping is a literal secret", _ADVICE, path=step(node.path, key))
+                problems.error(
+                    node.key(key), "a key of this mapping is a literal secret", _ADVICE, path=step(node.path, key)
+                )
             _walk(child, key, problems)
     elif isinstance(node.value, list):
         for child in node.value:

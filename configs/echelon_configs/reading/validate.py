@@ -6,11 +6,11 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from echelon_configs.leaks import is_literal_secret, is_secret_name
-from echelon_configs.marked import Marked, step
 from echelon_configs.problems import Problems
 from echelon_configs.raw.fields import Raw
 from echelon_configs.registry import Registry
+from echelon_configs.text.leaks import is_literal_secret, is_secret_name
+from echelon_configs.text.marked import Marked, step
 
 T = TypeVar("T", bound=Raw)
 
@@ -109,12 +109,12 @@ def _report(cls: type[Raw], node: Marked, error: ErrorDetails, problems: Problem
         name = "<hidden>" if is_literal_secret(key) else key[:60]
         problems.error(parent.key(key), f"unknown key {name!r}", advice or problems.did_you_mean(key, known), path=path)
         return
-    message, advice = _said(error, kind, place, str(location[-1]) if location else "")
+    message, advice = _said(error, kind, str(location[-1]) if location else "")
     where = place.key(str(rest[0])) if rest else place
     problems.error(where, message, advice, path=path)
 
 
-def _said(error: ErrorDetails, kind: str, place: Marked, key: str) -> tuple[str, str]:
+def _said(error: ErrorDetails, kind: str, key: str) -> tuple[str, str]:
     context = error.get("ctx", {})
     value = error["input"]
     if kind == "wrong":
@@ -131,7 +131,11 @@ def _said(error: ErrorDetails, kind: str, place: Marked, key: str) -> tuple[str,
     if kind == "too_short":
         return _EMPTY.get(key, ("is empty", "name at least one"))
     if kind in ("string_too_short", "string_too_long"):
-        return ("is empty", "write a value, or leave the key out") if kind == "string_too_short" else ("is too long", "shorten it")
+        return (
+            ("is empty", "write a value, or leave the key out")
+            if kind == "string_too_short"
+            else ("is too long", "shorten it")
+        )
     return "has a value that cannot be used", "see docs/config.md for what this key takes"
 
 

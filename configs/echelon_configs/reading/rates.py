@@ -1,9 +1,9 @@
 """A rate limit as written, with its sizes found."""
 
 from echelon_configs.limits import RateLimit, RateLimiting
-from echelon_configs.marked import Marked
 from echelon_configs.problems import Problems
 from echelon_configs.raw.limits import RawRateLimiting, RawSlidingWindow, RawTokenBucket
+from echelon_configs.text.marked import Marked
 
 _SIZES = {
     "token_bucket": ("bucket_size", "refill_rate"),
@@ -12,8 +12,10 @@ _SIZES = {
 _BOUND = {"token_bucket": "bucket_size", "sliding_window": "max_requests"}  # of these two, 0 is no limit
 
 
-def resolve_rate(raw: RawRateLimiting | None, node: Marked | None, top: RateLimiting, problems: Problems) -> RateLimit | None:
-    """The rate in force for a scope. One named without sizes takes those of the top level; with none there, it warns."""
+def resolve_rate(
+    raw: RawRateLimiting | None, node: Marked | None, top: RateLimiting, problems: Problems
+) -> RateLimit | None:
+    """The rate in force for a scope. Named without sizes it takes the top level's; with none there, it warns."""
     if raw is None or node is None:
         return None
     algorithm = raw.algorithm or _algorithm_meant(raw) or top.algorithm
@@ -103,7 +105,9 @@ def _rate(algorithm: str, values: dict[str, float | None], node: Marked, problem
     if algorithm == "sliding_window":
         requests = values["max_requests"]
         return RateLimit(
-            algorithm=algorithm, window_s=values["window_size"], max_requests=None if requests is None else int(requests)
+            algorithm=algorithm,
+            window_s=values["window_size"],
+            max_requests=None if requests is None else int(requests),
         )
     bucket, refill = values["bucket_size"], values["refill_rate"]
     if bucket and refill == 0:
@@ -125,5 +129,7 @@ def _warn_of_unused(raw: RawRateLimiting, algorithm: str, node: Marked, problems
         unused = [key for key in keys if getattr(raw, key) is not None]
         if algorithm in _SIZES and other != algorithm and unused:
             problems.warning(
-                node.key(unused[0]), f"{unused[0]} is not used by {algorithm}", f"remove it, or write algorithm: {other}"
+                node.key(unused[0]),
+                f"{unused[0]} is not used by {algorithm}",
+                f"remove it, or write algorithm: {other}",
             )

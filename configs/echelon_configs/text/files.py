@@ -2,11 +2,11 @@
 
 from pathlib import Path, PurePosixPath
 
-from echelon_configs.compose import compose
-from echelon_configs.exposed import report_exposed
-from echelon_configs.marked import Marked, Place
 from echelon_configs.problems import Problems
-from echelon_configs.source import read_text
+from echelon_configs.text.compose import compose
+from echelon_configs.text.exposed import report_exposed
+from echelon_configs.text.marked import Marked, Place
+from echelon_configs.text.source import read_text
 
 CLUSTER = PurePosixPath("llms/groups/_task_groups.yaml")
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -18,6 +18,7 @@ class ConfigFiles:
     def __init__(self, given: Path, problems: Problems) -> None:
         self._problems = problems
         self._read: dict[Path, Marked | None] = {}
+        self._left_out: set[Path] = set()
         self.root, self.cluster_path = _layout(given)
 
     def cluster(self) -> Marked | None:
@@ -25,7 +26,9 @@ class ConfigFiles:
         if self.root is not None and not self.root.is_dir():
             there = self.root.exists()
             message = "is neither a directory nor a YAML file" if there else "there is no such directory"
-            self._problems.error(Place(str(self.root)), message, "`echelon init` writes a starter; --configs names another")
+            self._problems.error(
+                Place(str(self.root)), message, "`echelon init` writes a starter; --configs names another"
+            )
             return None
         if self.root is not None and not _exists(self.cluster_path):
             self._problems.error(
@@ -50,20 +53,25 @@ class ConfigFiles:
         found = self._yaml_in(llms)
         for folder in self._folders_in(llms / "provider"):
             found += self._yaml_in(folder)
-        return found
+        # A registry may keep the files of its groups here too; those have been read by now.
+        return [path for path in found if path not in self._read and path not in self._left_out]
 
     def workflows(self) -> list[Path]:
         """Files that hold nodes."""
         return self._yaml_in(self.root / "workflows") if self.root is not None else []
 
-    def beside_cluster(self) -> list[Path]:
-        """Files beside `_task_groups.yaml`, which are read only when it names them."""
+    def unread(self) -> list[Path]:
+        """Files beside `_task_groups.yaml` that it does not name."""
         if self.root is None:
             return []
-        return [path for path in self._yaml_in(self.cluster_path.parent) if path != self.cluster_path]
+        known = {*self._read, *self._left_out, self.cluster_path}
+        return [path for path in self._yaml_in(self.cluster_path.parent) if path not in known]
 
-    def was_read(self, path: Path) -> bool:
-        return path in self._read
+    def leave_out(self, name: str) -> None:
+        """The file is named, and disabled."""
+        path = self.named(name)
+        if path is not None:
+            self._left_out.add(path)
 
     def named(self, name: str) -> Path | None:
         """The file that a `file:` means: beside `_task_groups.yaml`, under `llms/`, or under the directory."""

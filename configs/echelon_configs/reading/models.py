@@ -5,18 +5,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from echelon_configs.conventions import Vendor, by_convention, vendor_called
-from echelon_configs.credentials import read_api_key, read_headers
-from echelon_configs.drafts import Draft, DraftModel, Reading
-from echelon_configs.expand_models import expanded
-from echelon_configs.inherit import Inheritance
-from echelon_configs.leaks import has_username
-from echelon_configs.marked import Marked, Place
-from echelon_configs.names import check_instance_name
 from echelon_configs.problems import Problems
-from echelon_configs.rates import resolve_rate
 from echelon_configs.raw.models import RawModel
-from echelon_configs.references import expand
-from echelon_configs.validate import shown, validate
+from echelon_configs.reading.credentials import read_api_key, read_headers
+from echelon_configs.reading.drafts import Draft, DraftModel, Reading
+from echelon_configs.reading.expand import expanded
+from echelon_configs.reading.inherit import Inheritance
+from echelon_configs.reading.names import check_instance_name
+from echelon_configs.reading.rates import resolve_rate
+from echelon_configs.reading.validate import shown, validate
+from echelon_configs.references import SecretReference, expand
+from echelon_configs.text.leaks import has_username
+from echelon_configs.text.marked import Marked, Place
 
 
 def read_models(draft: Draft, reading: Reading) -> None:
@@ -54,7 +54,9 @@ def file_for(name: str) -> str:
 def _is_base(path: Path, document: Marked, inheritance: Inheritance) -> bool:
     """Whether the file is there for others: by its name, or because it names no model and others inherit from it."""
     stem = _stem(path)
-    return stem.startswith("_") or stem == "common" or (path in inheritance.parents and document.get("model_name") is None)
+    return (
+        stem.startswith("_") or stem == "common" or (path in inheritance.parents and document.get("model_name") is None)
+    )
 
 
 def _stem(path: Path) -> str:
@@ -103,10 +105,13 @@ class _Reader:
         folder = self.path.parent.name if self.path.parent.parent.name == "provider" else None
         model.model_type = raw.model_type or self._type_of(folder, raw)
         if not model.model_type and node.get("model_type") is None:
-            problems.error(node, "model_type is missing", "write model_type: openai, anthropic, gemini or openai_compatible")
+            problems.error(
+                node, "model_type is missing", "write model_type: openai, anthropic, gemini or openai_compatible"
+            )
         model.vendor = vendor_called(model.model_type)
         model.model_name = raw.model_name or ""
-        if not raw.model_name and (node.get("model_name") is None or node.get("model_name") == Marked):
+        written = node.get("model_name")
+        if not raw.model_name and (written is None or written.value is None):
             problems.error(node, "model_name is missing", "write model_name: the provider's own name for the model")
 
     def _type_of(self, folder: str | None, raw: RawModel) -> str:
@@ -138,7 +143,7 @@ class _Reader:
         model.headers = read_headers(node.get("headers"), self.reading)
 
 
-def _usual_key(vendor: Vendor | None) -> "SecretReference | None":
+def _usual_key(vendor: Vendor | None) -> SecretReference | None:
     return vendor.api_key if vendor is not None else None
 
 

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from echelon_configs.drafts import Draft, DraftEchelon, DraftGroup, Reading
-from echelon_configs.marked import Marked, Place
-from echelon_configs.names import check_name
 from echelon_configs.problems import Problems, nearest
-from echelon_configs.rates import resolve_rate
 from echelon_configs.raw.groups import RawEchelon, RawGroup
-from echelon_configs.validate import shown, validate
+from echelon_configs.reading.drafts import Draft, DraftEchelon, DraftGroup, Reading
+from echelon_configs.reading.names import check_name
+from echelon_configs.reading.rates import resolve_rate
+from echelon_configs.reading.validate import shown, validate
+from echelon_configs.text.marked import Marked, Place
 
 _GROUP_KEYS = tuple(RawGroup.model_fields)
 _MAPPING_KEYS = ("echelons", "fallback_config", "circuit_breaker", "rate_limiting")
@@ -53,7 +53,9 @@ def _is_echelon(key: str, child: Marked) -> bool:
 def _report_not_echelons(body: Marked, own: dict[str, Marked], problems: Problems) -> None:
     for key in own:
         if key not in _GROUP_KEYS:
-            advice = problems.did_you_mean(key, _GROUP_KEYS, "an echelon is a mapping: write models: [NAME, ...] below it")
+            advice = problems.did_you_mean(
+                key, _GROUP_KEYS, "an echelon is a mapping: write models: [NAME, ...] below it"
+            )
             problems.error(body.key(key), f"unknown key {shown(key)}", advice)
 
 
@@ -66,7 +68,9 @@ def _echelons(body: Marked, inline: dict[str, Marked], draft: Draft, reading: Re
     for name, node in ((listed.mapping if listed else None) or {}).items():
         if name in named:
             place = Place(node.file, node.key_line, node.path)
-            problems.error(place, f"echelon {shown(name)} is given twice", f"it stands on line {named[name].key_line} too")
+            problems.error(
+                place, f"echelon {shown(name)} is given twice", f"it stands on line {named[name].key_line} too"
+            )
         named.setdefault(name, node)
     return {name: _echelon(name, node, draft, reading) for name, node in named.items()}
 

@@ -1,12 +1,13 @@
 """`inherits_from`: a model file's keys over those of the files it names, with circles found."""
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from echelon_configs.drafts import Reading
-from echelon_configs.files import YAML_SUFFIXES, is_inside
-from echelon_configs.marked import Marked
-from echelon_configs.validate import shown
+from echelon_configs.reading.drafts import Reading
+from echelon_configs.reading.validate import shown
+from echelon_configs.text.files import YAML_SUFFIXES
+from echelon_configs.text.marked import Marked
 
 # What belongs to one file and is not handed down.
 _OWN = ("inherits_from", "description", "enabled")
@@ -54,22 +55,24 @@ class Inheritance:
         items = node.value if isinstance(node.value, list) else [node]
         wrong = [item for item in items if not isinstance(item.value, str)]
         for item in wrong:
-            self.reading.problems.error(item, f"{shown(item.value)} is not the name of a file", "write a path or a name")
+            self.reading.problems.error(
+                item, f"{shown(item.value)} is not the name of a file", "write a path or a name"
+            )
         return [item for item in items if isinstance(item.value, str)]
 
     def _find(self, path: Path, item: Marked) -> Path | None:
         name = str(item.value)
         root = self.reading.files.root
-        bases = [path.parent, *([root / "llms", root] if root is not None else [])]
-        for base in bases:
+        known = {os.path.normpath(document): document for document in self.documents}
+        for base in [path.parent, *([root / "llms", root] if root is not None else [])]:
             for suffix in ("", *YAML_SUFFIXES):
-                candidate = base / f"{name}{suffix}"
-                if is_inside(name) and candidate in self.documents:
-                    return candidate
-        same = [known for known in self.documents if known.name.rpartition(".")[0] == name]
+                candidate = os.path.normpath(f"{base}/{name}{suffix}")
+                if candidate in known:
+                    return known[candidate]
+        same = [document for document in self.documents if document.name.rpartition(".")[0] == name]
         if len(same) == 1:
             return same[0]
-        names = [known.name.rpartition(".")[0] for known in self.documents if known != path]
+        names = [document.name.rpartition(".")[0] for document in self.documents if document != path]
         advice = self.reading.problems.did_you_mean(name, names)
         self.reading.problems.error(item, f"there is no model file {shown(name)}", advice)
         return None

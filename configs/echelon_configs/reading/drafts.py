@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from echelon_configs.conventions import Vendor
-from echelon_configs.files import ConfigFiles
 from echelon_configs.limits import RateLimit, RateLimiting
-from echelon_configs.marked import Marked
 from echelon_configs.problems import Problems
 from echelon_configs.raw.cluster import RawDefaults
 from echelon_configs.raw.fallbacks import RawGlobalFallback
@@ -17,6 +15,8 @@ from echelon_configs.raw.nodes import RawNode
 from echelon_configs.raw.pools import RawPool
 from echelon_configs.references import SecretReference, SecretTemplate
 from echelon_configs.registry import Registry
+from echelon_configs.text.files import ConfigFiles
+from echelon_configs.text.marked import Marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +92,10 @@ class Draft:
     rate_limiting: RateLimiting = field(default_factory=RateLimiting)
     rate: RateLimit | None = None
     defaults: RawDefaults = field(default_factory=RawDefaults)
+
+
+def secrets_of(model: DraftModel) -> list[SecretReference]:
+    """Every secret that a call to this instance needs."""
+    templates = [value for value in model.headers.values() if isinstance(value, SecretTemplate)]
+    inside = [reference for template in templates for reference in template.references]
+    return [*([model.api_key] if model.api_key else []), *inside]

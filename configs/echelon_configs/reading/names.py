@@ -2,9 +2,8 @@
 
 import re
 
-from echelon_configs.leaks import is_literal_secret
-from echelon_configs.marked import Place
-from echelon_configs.problems import Problems
+from echelon_configs.problems import Place, Problems
+from echelon_configs.text.leaks import is_literal_secret
 
 RESERVED_GROUPS = frozenset({"pool", "node", "model"})  # `pool.NAME` is a pool, so no group can be called pool
 
@@ -16,7 +15,9 @@ def check_name(name: str, noun: str, place: Place, problems: Problems) -> bool:
     """Whether a group, echelon, pool or node may be called this; if not, a problem says why."""
     if not _NAME.fullmatch(name):
         problems.error(
-            place, f"{_quoted(name)} cannot be the name of {noun}", "use letters, digits, `_` and `-`; a dot divides names"
+            place,
+            f"{_quoted(name)} cannot be the name of {noun}",
+            "use letters, digits, `_` and `-`; a dot divides names",
         )
         return False
     if noun == "a group" and name in RESERVED_GROUPS:

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from echelon_configs.drafts import Draft, DraftNode, Reading
-from echelon_configs.marked import Marked, Place
-from echelon_configs.names import check_name
 from echelon_configs.problems import Problems, nearest
 from echelon_configs.raw.cluster import RawWorkflow
 from echelon_configs.raw.nodes import RawNode
-from echelon_configs.validate import report_unknown, shown, validate
+from echelon_configs.reading.drafts import Draft, DraftNode, Reading
+from echelon_configs.reading.names import check_name
+from echelon_configs.reading.validate import report_unknown, shown, validate
+from echelon_configs.text.marked import Marked, Place
 
 LLM_NODE = "llm_node"
 
@@ -83,7 +83,11 @@ def _flattened(written: Marked, problems: Problems) -> Marked:
     merged = {key: child for key, child in written.mapping.items() if key != "config"}
     for key, child in config.mapping.items():
         if key in merged or key in ("type", "config"):
-            problems.error(config.key(key), f"{shown(key)} is given twice", "keep the one beside `type:` or the one under `config:`")
+            problems.error(
+                config.key(key),
+                f"{shown(key)} is given twice",
+                "keep the one beside `type:` or the one under `config:`",
+            )
         merged.setdefault(key, child)
     return replace(written, value=merged)
 
@@ -92,4 +96,6 @@ def _report_two_spellings(node: Marked, problems: Problems) -> None:
     for short, (section, key) in _SPELLINGS:
         inner = (node.get(section) or node).get(key) if node.get(section) is not None else None
         if node.get(short) is not None and inner is not None:
-            problems.error(node.key(short), f"{short} is given twice: here and as {section}.{key}", "keep one of the two")
+            problems.error(
+                node.key(short), f"{short} is given twice: here and as {section}.{key}", "keep one of the two"
+            )

@@ -4,8 +4,8 @@ import os
 import stat
 from pathlib import Path
 
-from echelon_configs.marked import Place
 from echelon_configs.problems import Problems
+from echelon_configs.text.marked import Place
 
 MOST_BYTES = 1024 * 1024  # one file; ours has 12 KB
 
@@ -21,10 +21,14 @@ def read_text(path: Path, problems: Problems) -> str | None:
         problems.error(place, "may not be read", "give this user read permission on it")
     except IsADirectoryError:
         problems.error(place, "is a directory", "a YAML file is expected here")
-    except _NotRegular:
+    except _NotRegularError:
         problems.error(place, "is not a regular file", "a YAML file is expected here")
-    except _TooLarge as too_large:
-        problems.error(place, f"has {too_large.size:,} bytes", f"a configuration file has at most {MOST_BYTES:,}; split it with `file:`")
+    except _TooLargeError as too_large:
+        problems.error(
+            place,
+            f"has {too_large.size:,} bytes",
+            f"a configuration file has at most {MOST_BYTES:,}; split it with `file:`",
+        )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "the name cannot be used"
         problems.error(place, f"cannot be read: {reason}", "check the path and the file system")
@@ -33,11 +37,11 @@ def read_text(path: Path, problems: Problems) -> str | None:
     return None
 
 
-class _NotRegular(Exception):
+class _NotRegularError(Exception):
     """A pipe, a socket or a device: opening it might wait for ever."""
 
 
-class _TooLarge(Exception):
+class _TooLargeError(Exception):
     def __init__(self, size: int) -> None:
         self.size = size
         super().__init__(size)
@@ -48,13 +52,13 @@ def _read_bytes(path: Path) -> bytes:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(path)
     if not stat.S_ISREG(status.st_mode):
-        raise _NotRegular
+        raise _NotRegularError
     if status.st_size > MOST_BYTES:
-        raise _TooLarge(status.st_size)
+        raise _TooLargeError(status.st_size)
     with path.open("rb") as stream:
         content = stream.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise _TooLarge(os.stat(path).st_size)
+        raise _TooLargeError(os.stat(path).st_size)
     return content
 
 

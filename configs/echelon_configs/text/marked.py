@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from echelon_configs.leaks import is_literal_secret
-from echelon_configs.scalars import Scalar
+from echelon_configs.text.leaks import is_literal_secret
+from echelon_configs.text.scalars import Scalar
 
 WHOLE = "(file)"
 
@@ -91,8 +91,6 @@ def step(path: str, key: str | int) -> str:
     """The path one step further; a key that looks like a secret is not repeated."""
     if isinstance(key, int):
         return f"{'' if path == WHOLE else path}[{key}]"
-    if is_literal_secret(key):
-        shown = "<hidden>"
-    else:
-        shown = key if _SIMPLE_KEY.fullmatch(key) else repr(key[:60])
+    written = key if _SIMPLE_KEY.fullmatch(key) else repr(key[:60])
+    shown = "<hidden>" if is_literal_secret(key) else written
     return shown if path == WHOLE else f"{path}.{shown}"

@@ -1,0 +1,1 @@
+"""A checked draft to the configuration: every default filled in."""

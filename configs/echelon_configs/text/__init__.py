@@ -1,0 +1,1 @@
+"""Text to marked values: files within bounds, YAML with its lines, literal secrets refused."""

@@ -1,0 +1,69 @@
+"""A provider whose prompts say what it does; it counts on the far side, in Redis, what arrived.
+
+`say WORDS`, `nap SECONDS` (then answers), `fail CODE TIMES` (the first TIMES calls of this job fail so), `crash`.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+
+import redis.asyncio
+
+from echelon_configs import Instance
+from echelon_workers import errors
+from echelon_workers.ledger.address import Address
+from echelon_workers.ledger.job import Answer, Usage
+from echelon_workers.providers import Call, ProviderAnswer
+
+FAILURES = {
+    cls.code: cls
+    for cls in vars(errors).values()
+    if isinstance(cls, type) and issubclass(cls, errors.AttemptFailed)
+}
+
+
+def arrivals_key(namespace: str) -> str:
+    """The list of the job ids whose calls arrived, in order."""
+    return f"{namespace}:arrivals"
+
+
+class Providers:
+    """Stands where the worker's providers stand (ECHELON_PROVIDERS)."""
+
+    def __init__(self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None) -> None:
+        address = Address.from_environment(environment)
+        assert address is not None
+        self._arrivals = arrivals_key(address.namespace)
+        self._redis = redis.asyncio.Redis.from_url(address.url, max_connections=max_connections)
+        self._without_key = os.environ.get("SCRIPTED_WITHOUT_KEY", "").split(",")
+
+    def has_key(self, instance: Instance) -> bool:
+        return instance.name not in self._without_key
+
+    def prepare(self, instances: Iterable[Instance]) -> None:
+        """Nothing to load."""
+
+    async def complete(self, call: Call) -> ProviderAnswer:
+        await self._redis.rpush(self._arrivals, call.job_id)
+        verb, _, rest = (call.request.prompt or "").partition(" ")
+        if verb == "nap":
+            await asyncio.sleep(float(rest))
+        elif verb == "fail":
+            code, _, times = rest.partition(" ")
+            if call.attempt <= int(times or 1_000_000):
+                raise FAILURES[code](f"scripted {code}")
+        elif verb == "crash":
+            raise ZeroDivisionError("scripted")
+        answer = Answer(
+            text=f"{call.request.system or ''}{rest}",
+            finish_reason="stop",
+            usage=Usage(input_tokens=10, output_tokens=2),
+            cost_usd="0.001",
+            model=call.instance.model,
+            instance=call.instance.name,
+            latency_ms=1,
+        )
+        return ProviderAnswer(answer=answer)
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
