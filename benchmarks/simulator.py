@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import uvloop
@@ -82,8 +82,8 @@ class Connection(asyncio.Protocol):
         self._done = done
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
         self._parser = httptools.HttpResponseParser(self)
         self._send()
 
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         self._load.failed += self._parser.get_status_code() != 200
         self._send()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if not self._done.done():
             self._done.set_result(None)
 
@@ -225,7 +225,8 @@ def main() -> int:
                   f"{row['cpu_us_per_call']:7.1f} us CPU per call")  # fmt: skip
         for goal in document["goals"]:
             beside = f", llmock {goal['baseline']:,}" if goal["baseline"] else ""
-            print(f"{'met' if goal['met'] else 'NOT MET'}: {goal['name']}: {goal['value']:,} (goal {goal['goal']:,}{beside})")
+            verdict = "met" if goal["met"] else "NOT MET"
+            print(f"{verdict}: {goal['name']}: {goal['value']:,} (goal {goal['goal']:,}{beside})")
     return 0 if all(goal["met"] for goal in document["goals"]) else 1
 
 

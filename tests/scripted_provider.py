@@ -1,4 +1,4 @@
-"""A provider whose prompts say what it does; it counts on the far side, in Redis, what arrived.
+"""A provider whose prompts say what it does; it counts on the far side, in a file, what arrived.
 
 `say WORDS`, `nap SECONDS` (then answers), `fail CODE TIMES` (the first TIMES calls of this job fail so), `crash`.
 """
@@ -7,11 +7,8 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 
-import redis.asyncio
-
 from echelon_configs import Instance
 from echelon_workers import errors
-from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.job import Answer, Usage
 from echelon_workers.providers import Call, ProviderAnswer
 
@@ -22,19 +19,11 @@ FAILURES = {
 }
 
 
-def arrivals_key(namespace: str) -> str:
-    """The list of the job ids whose calls arrived, in order."""
-    return f"{namespace}:arrivals"
-
-
 class Providers:
     """Stands where the worker's providers stand (ECHELON_PROVIDERS)."""
 
     def __init__(self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None) -> None:
-        address = Address.from_environment(environment)
-        assert address is not None
-        self._arrivals = arrivals_key(address.namespace)
-        self._redis = redis.asyncio.Redis.from_url(address.url, max_connections=max_connections)
+        self._arrivals = os.open(environment["SCRIPTED_ARRIVALS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._without_key = os.environ.get("SCRIPTED_WITHOUT_KEY", "").split(",")
 
     def has_key(self, instance: Instance) -> bool:
@@ -44,7 +33,7 @@ class Providers:
         """Nothing to load."""
 
     async def complete(self, call: Call) -> ProviderAnswer:
-        await self._redis.rpush(self._arrivals, call.job_id)
+        os.write(self._arrivals, f"{call.job_id}\n".encode())
         verb, _, rest = (call.request.prompt or "").partition(" ")
         if verb == "nap":
             await asyncio.sleep(float(rest))
@@ -66,4 +55,4 @@ class Providers:
         return ProviderAnswer(answer=answer)
 
     async def aclose(self) -> None:
-        await self._redis.aclose()
+        os.close(self._arrivals)

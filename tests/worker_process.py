@@ -82,6 +82,7 @@ def start_worker(
         "ECHELON_REDIS_URL": address.url,
         "ECHELON_NAMESPACE": address.namespace,
         "ECHELON_PROVIDERS": "scripted_provider:Providers",
+        "SCRIPTED_ARRIVALS": str(log.parent / "arrivals"),
         **environment,
     }
     command = [sys.executable, "-m", "celery", "-A", "echelon_workers.app", "worker", "-c", str(slots), "-l", "INFO"]

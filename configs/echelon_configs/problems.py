@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from echelon_configs.text.leaks import hide
+
 Severity = Literal["error", "warning"]
 
 # Guessing what was meant costs about a millisecond; a file that is wrong everywhere needs no thousand guesses.
@@ -34,7 +36,8 @@ class Problem:
     severity: Severity = "error"
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.path}: {self.message} ({self.advice})"
+        word = "warning: " if self.severity == "warning" else ""
+        return f"{self.file}:{self.line}: {self.path}: {word}{self.message} ({self.advice})"
 
     def to_json(self) -> dict[str, str | int]:
         """A plain object, for `--json`."""
@@ -91,11 +94,15 @@ class Problems:
     def warning(self, place: Place, message: str, advice: str, *, path: str | None = None) -> None:
         self._add(place, message, advice, path, "warning")
 
+    def near(self, name: str, candidates: Iterable[str], count: int) -> tuple[str, ...]:
+        """The nearest names, as long as there have not been very many guesses."""
+        self._guesses += 1
+        return nearest(name, candidates, count) if self._guesses <= MOST_GUESSES else ()
+
     def did_you_mean(self, name: str, candidates: Iterable[str], otherwise: str = "") -> str:
         """`did you mean X?`, or `otherwise`, or the list of what is known."""
         known = list(dict.fromkeys(candidates))
-        self._guesses += 1
-        near = nearest(name, known, 3) if self._guesses <= MOST_GUESSES else ()
+        near = self.near(name, known, 3)
         if near:
             return f"did you mean {any_of(near)}?"
         if otherwise:
@@ -106,12 +113,13 @@ class Problems:
         return f"known: {shown}, ..." if len(known) > 12 else f"known: {shown}"
 
     def _add(self, place: Place, message: str, advice: str, path: str | None, severity: Severity) -> None:
+        # Names that are secrets by mistake end up in messages too; the last door is here.
         problem = Problem(
             file=place.file,
             line=place.line,
-            path=path or place.path,
-            message=message,
-            advice=advice,
+            path=hide(path or place.path),
+            message=hide(message),
+            advice=hide(advice),
             severity=severity,
         )
         self._all.setdefault(problem)
@@ -131,7 +139,10 @@ def nearest(name: str, candidates: Iterable[str], count: int) -> tuple[str, ...]
         folded.setdefault(_fold(candidate), candidate)
     wanted = _fold(name[:100])
     near = difflib.get_close_matches(wanted, folded, n=count, cutoff=0.55)
-    begun = [key for key in folded if wanted and len(wanted) > 1 and key.startswith(wanted) and key not in near]
+    # A clear winner stands alone: what is much less like it only distracts.
+    likeness = {key: difflib.SequenceMatcher(None, key, wanted).ratio() for key in near}
+    near = [key for key in near if likeness[key] >= likeness[near[0]] - 0.2]
+    begun = [key for key in folded if len(wanted) > 1 and key.startswith(wanted) and key not in near]
     return tuple(folded[key] for key in [*near, *begun][:count])
 
 

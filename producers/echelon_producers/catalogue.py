@@ -2,9 +2,10 @@
 
 import time
 
+from pydantic import ValidationError
+
 from echelon_configs import Configuration
 from echelon_workers.ledger.revisions import Revision
-from pydantic import ValidationError
 
 from .errors import NoConfiguration
 

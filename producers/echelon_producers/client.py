@@ -5,31 +5,42 @@
     client = Client("redis://127.0.0.1:6379/0")
     job = client.submit("fast_group", "Explain queues in one sentence.")
     print(client.result(job).text)
+
+`AsyncClient` has the same methods, to be awaited.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from typing import Any, Self
 
 import redis
+
 from echelon_configs import Configuration
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import URL_VARIABLES, Address
 from echelon_workers.ledger.client import AsyncLedger, Ledger
 from echelon_workers.ledger.job import Answer
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
+from echelon_workers.ledger.status import ClusterStatus, cluster_status, cluster_status_async
 from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, NewJob, Verb, submit
 
 from .catalogue import Catalogue
 from .draft import draft
-from .errors import EchelonError, ResultTimeout, Unavailable, UnknownJob, ended_without_answer
 from .ears import Ears
+from .errors import EchelonError, ResultTimeout, SubmitInvalid, Unavailable, UnknownJob, ended_without_answer
+from .records import Records
 
 #: Who waits for an answer is told by a publish; should that be lost, the record is looked at this often.
-LOOK_AGAIN_S = 2.0
+LOOK_AGAIN_S = 10.0
+
+#: Commands that an AsyncClient has under way at a time; more wait their turn, however many coroutines use it.
+CONNECTIONS = 16
+
+#: Jobs that an AsyncClient validates before it lets the event loop do something else: some milliseconds.
+DRAFTS_A_TURN = 200
 
 #: What `submit_many` accepts for one job: a prompt, or a mapping with `target`, options and the request's fields.
 JobLike = str | Mapping[str, Any]
@@ -48,23 +59,27 @@ class Client:
 
         `target`: group.echelon, group, pool.NAME, node.NAME or model.NAME. Beside the prompt (or `messages`) any field
         of the request (system, temperature, max_tokens, tools, function_calling, response_format, thinking, metadata)
-        and the options `node`, `priority` (0-9, higher first), `deadline_s` and `id`: the same id again is the same job.
+        and the options `node`, `priority` (0-9, higher first), `deadline_s` and `id`: the same id again is the same
+        job.
 
         Raises SubmitInvalid, NoConfiguration, Unavailable.
         """
-        return self.submit_many([_job(target, prompt, job)])[0]
+        return self._send([draft(self.configuration(), _job(target, prompt, job))])[0]
 
     def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
-        """Submit many jobs and return their ids in order; each is a prompt or a mapping as `submit` takes.
+        """Submit many jobs and return their ids in order; each is a prompt or a mapping as `submit` takes. `target`
+        is for those that name none of their own.
 
         Every job is validated before the first is sent. Raises as `submit`, naming the first job that is wrong.
         """
-        configuration = self.configuration()
-        drafts = _drafts(configuration, jobs, target)
-        with _reaching(self._ledger.address):
+        return self._send(list(_drafts(self.configuration(), jobs, target)))
+
+    def _send(self, drafts: Sequence[NewJob]) -> list[str]:
+        ids = [job.id for job in drafts]
+        with _reaching(self._ledger.address, ids):
             for verb in _submits(drafts):
                 self._ledger.run(verb)
-        return [job.id for job in drafts]
+        return ids
 
     def status(self, job_id: str) -> JobRecord:
         """What is known of a job. Raises UnknownJob, Unavailable."""
@@ -76,7 +91,9 @@ class Client:
         """Wait for a job's answer. Raises ResultTimeout (the job goes on), JobDied, JobExpired, JobCancelled,
         UnknownJob, Unavailable."""
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        with _reaching(self._ledger.address), self._ledger.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        if (record := self.status(job_id)).has_ended:
+            return _answer(record)
+        with _reaching(self._ledger.address), _pubsub(self._ledger) as pubsub:
             pubsub.subscribe(self._ledger.keys.of("ended", job_id))
             while True:
                 record = self.status(job_id)
@@ -87,12 +104,21 @@ class Client:
                     raise ResultTimeout(f"job {job_id} is {record.state} after {timeout_s:g} s; it is still on its way")
                 pubsub.get_message(timeout=min(LOOK_AGAIN_S, left))
 
-    def configuration(self) -> Configuration:
-        """The configuration in force. Raises NoConfiguration, Unavailable."""
-        if (fresh := self._catalogue.fresh) is not None:
-            return fresh
+    def configuration(self, *, fresh: bool = False) -> Configuration:
+        """The configuration in force, as it was at most five seconds ago, or with `fresh` as it is now.
+
+        Raises NoConfiguration, Unavailable.
+        """
+        if not fresh and (kept := self._catalogue.fresh) is not None:
+            return kept
         with _reaching(self._ledger.address):
             return self._catalogue.update(revisions.current(self._ledger))
+
+    def cluster_status(self) -> ClusterStatus:
+        """The queues, the workers and the server as they are now. Raises NoConfiguration, Unavailable."""
+        queues = _queues(self.configuration())
+        with _reaching(self._ledger.address):
+            return cluster_status(self._ledger, queues, self._catalogue.number)
 
     def close(self) -> None:
         """Close the connections."""
@@ -110,27 +136,37 @@ class AsyncClient:
 
     def __init__(self, redis_url: str | None = None, *, namespace: str | None = None) -> None:
         """As `Client`."""
-        self._ledger = AsyncLedger(_address(redis_url, namespace))
+        address = _address(redis_url, namespace)
+        self._ledger = AsyncLedger(address, address.async_client(connections=CONNECTIONS))
         self._catalogue = Catalogue()
-        self._ears = Ears(self._ledger)
+        self._ears = Ears(address)
+        self._records = Records(self._ledger)
+        self._turns = asyncio.Semaphore(CONNECTIONS)
 
     async def submit(self, target: str | None, prompt: str | None = None, **job: Any) -> str:
         """As `Client.submit`."""
-        return (await self.submit_many([_job(target, prompt, job)]))[0]
+        return (await self._send([draft(await self.configuration(), _job(target, prompt, job))]))[0]
 
     async def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
         """As `Client.submit_many`."""
-        drafts = _drafts(await self.configuration(), jobs, target)
-        with _reaching(self._ledger.address):
+        drafts: list[NewJob] = []
+        for job in _drafts(await self.configuration(), jobs, target):
+            drafts.append(job)
+            if not len(drafts) % DRAFTS_A_TURN:
+                await asyncio.sleep(0)
+        return await self._send(drafts)
+
+    async def _send(self, drafts: Sequence[NewJob]) -> list[str]:
+        ids = [job.id for job in drafts]
+        async with self._reaching(ids):
             for verb in _submits(drafts):
                 await self._ledger.run(verb)
-        return [job.id for job in drafts]
+        return ids
 
     async def status(self, job_id: str) -> JobRecord:
         """As `Client.status`."""
         with _reaching(self._ledger.address):
-            values: Any = await self._ledger.redis.hmget(self._ledger.keys.of("job", job_id), FIELDS)  # type: ignore[misc]
-        return _found(job_id, read_record(job_id, values))
+            return _found(job_id, await self._records.read(job_id))
 
     async def result(self, job_id: str, timeout_s: float | None = None) -> Answer:
         """As `Client.result`."""
@@ -139,24 +175,42 @@ class AsyncClient:
     async def ended(self, job_id: str, timeout_s: float | None = None) -> JobRecord:
         """Wait until a job has ended, however it ends, and return its record. Raises ResultTimeout, UnknownJob,
         Unavailable."""
+        record = await self.status(job_id)
+        if record.has_ended:
+            return record
         try:
             async with asyncio.timeout(timeout_s), self._ears.on(job_id) as heard:
-                while not (record := await self.status(job_id)).has_ended:
+                while not record.has_ended:
                     await _within(heard, LOOK_AGAIN_S)
+                    heard.clear()
+                    record = await self.status(job_id)
         except TimeoutError as exc:
-            raise ResultTimeout(f"job {job_id} has not ended after {timeout_s:g} s; it is still on its way") from exc
+            raise ResultTimeout(f"job {job_id} is {record.state} after {timeout_s} s; it is still on its way") from exc
         return record
 
-    async def configuration(self) -> Configuration:
+    async def configuration(self, *, fresh: bool = False) -> Configuration:
         """As `Client.configuration`."""
-        if (fresh := self._catalogue.fresh) is not None:
-            return fresh
-        with _reaching(self._ledger.address):
+        if not fresh and (kept := self._catalogue.fresh) is not None:
+            return kept
+        async with self._reaching():
             return self._catalogue.update(await revisions.current_async(self._ledger))
+
+    async def cluster_status(self) -> ClusterStatus:
+        """As `Client.cluster_status`."""
+        queues = _queues(await self.configuration())
+        async with self._reaching():
+            return await cluster_status_async(self._ledger, queues, self._catalogue.number)
+
+    @asynccontextmanager
+    async def _reaching(self, job_ids: Sequence[str] = ()) -> AsyncIterator[None]:
+        async with self._turns:
+            with _reaching(self._ledger.address, job_ids):
+                yield
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._ears.aclose()
+        await self._records.aclose()
         await self._ledger.aclose()
 
     async def __aenter__(self) -> Self:
@@ -169,7 +223,8 @@ class AsyncClient:
 def _address(redis_url: str | None, namespace: str | None) -> Address:
     found = Address(redis_url) if redis_url else Address.from_environment()
     if found is None:
-        raise EchelonError(f"no Redis given (would be right: Client('redis://...'), or one of {', '.join(URL_VARIABLES)})")
+        variables = " or ".join(URL_VARIABLES)
+        raise EchelonError(f"no Redis given (would be right: Client('redis://HOST:PORT/DB'), or {variables})")
     return found if namespace is None else Address(found.url, namespace)
 
 
@@ -178,25 +233,35 @@ def _job(target: str | None, prompt: str | None, job: dict[str, Any]) -> dict[st
     return whole if prompt is None else {**whole, "prompt": prompt}
 
 
-def _drafts(configuration: Configuration, jobs: Iterable[JobLike], target: str | None) -> list[NewJob]:
-    drafts = []
+def _drafts(configuration: Configuration, jobs: Iterable[JobLike], target: str | None) -> Iterator[NewJob]:
+    if isinstance(jobs, str | Mapping):
+        raise SubmitInvalid([("jobs", "one job where many are expected (would be right: a list of jobs)")])
     for number, job in enumerate(jobs):
         whole = {"prompt": job} if isinstance(job, str) else job
+        if not isinstance(whole, Mapping):
+            what = f"a {type(job).__name__} (would be right: a prompt, or a mapping with prompt or messages)"
+            raise SubmitInvalid([(f"jobs[{number}]", what)])
         if target is not None and whole.get("target") is None:
             whole = {**whole, "target": target}
         try:
-            drafts.append(draft(configuration, whole))
-        except EchelonError as exc:
-            if number:
-                exc.add_note(f"job number {number + 1} of this call; none of them was submitted")
-            raise
-    return drafts
+            yield draft(configuration, whole)
+        except SubmitInvalid as exc:
+            raise exc.within(f"jobs[{number}]") from exc
 
 
-def _submits(drafts: list[NewJob]) -> Iterator[Verb[list[bool]]]:
+def _submits(drafts: Sequence[NewJob]) -> Iterator[Verb[list[bool]]]:
     rest = iter(drafts)
     while part := list(islice(rest, MOST_JOBS_A_CALL)):
         yield submit(part)
+
+
+def _queues(configuration: Configuration) -> list[tuple[str, str]]:
+    return [(queue.name, queue.kind) for queue in configuration.queues.values()]
+
+
+def _pubsub(ledger: Ledger) -> redis.client.PubSub:
+    pubsub: redis.client.PubSub = ledger.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    return pubsub
 
 
 def _found(job_id: str, record: JobRecord | None) -> JobRecord:
@@ -220,10 +285,10 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
 
 
 @contextmanager
-def _reaching(address: Address) -> Iterator[None]:
+def _reaching(address: Address, job_ids: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError) as exc:
         if isinstance(exc, EchelonError):
             raise
-        raise Unavailable(f"Redis at {address.redacted} cannot be used: {exc}") from exc
+        raise Unavailable(f"Redis at {address.redacted} cannot be used: {exc}", job_ids) from exc

@@ -10,6 +10,8 @@
         ├── JobDied          every attempt failed; `.record.trail` lists them
         ├── JobExpired       its deadline passed
         └── JobCancelled     somebody cancelled it
+
+The message of each says what is wrong and what would be right.
 """
 
 from collections.abc import Iterable

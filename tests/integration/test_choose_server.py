@@ -151,3 +151,19 @@ def test_a_server_that_cannot_run_here_is_quoted(tmp_path: Path) -> None:
     environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     with pytest.raises(ServerUnavailable, match=r"no such library\n.*the server ended with 127 before it answered"):
         open_server(tmp_path / "data", environment=environment)
+
+
+@pytest.mark.parametrize("what", ["a file", "not writable"])
+def test_a_folder_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path, what: str) -> None:
+    place = tmp_path / "place"
+    if what == "a file":
+        place.write_text("")
+    elif os.getuid() == 0:  # root may write everywhere, but not here
+        place = Path("/dev/null/place")
+    else:
+        place.mkdir(mode=0o500)
+        place /= "server"
+    with pytest.raises(ServerUnavailable) as raised:
+        open_server(place)
+    assert f"cannot use the folder {place} (" in str(raised.value)
+    assert "ECHELON_REDIS_URL" in str(raised.value)

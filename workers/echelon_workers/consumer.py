@@ -110,11 +110,21 @@ class Source:
     close = cancel
 
 
+class Events(CeleryEvents):  # type: ignore[misc]
+    """Celery's events step; a dispatcher that is replaced ends its thread."""
+
+    def _close(self, c: "Consumer") -> Any:
+        dispatcher = super()._close(c)
+        if dispatcher is not None:
+            dispatcher.retire()
+        return dispatcher
+
+
 class Take(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery's classes are untyped
     """Starts the runtime once, and the taking again after every loss of the broker connection."""
 
     name = "Take"
-    requires = (CeleryEvents,)
+    requires = (Events,)
 
     def __init__(self, c: "Consumer", **kwargs: Any) -> None:
         c.task_consumer = c.qos = c.runtime = None
@@ -177,21 +187,14 @@ class Control(CeleryControl):  # type: ignore[misc]
 class Heart(CeleryHeart):  # type: ignore[misc]
     """Celery's event heartbeat, less often unless told otherwise."""
 
+    requires = (Events,)
+
     def __init__(self, c: "Consumer", heartbeat_interval: float | None = None, **kwargs: Any) -> None:
         super().__init__(c, heartbeat_interval=heartbeat_interval or HEARTBEAT_S, **kwargs)
 
 
-class Events(CeleryEvents):  # type: ignore[misc]
-    """Celery's events step; a dispatcher that is replaced ends its thread."""
-
-    def _close(self, c: "Consumer") -> Any:
-        dispatcher = super()._close(c)
-        if dispatcher is not None:
-            dispatcher.retire()
-        return dispatcher
-
-
 _REPLACED = {"Events": Events, "Heart": Heart, "Control": Control, "Tasks": Take}
+#: A step that requires another names our class, or Celery's would be started beside it.
 #: Mingle and Gossip synchronise revokes and clocks by broadcast; ours are in Redis. DelayedDelivery is RabbitMQ's.
 _LEFT_OUT = {"Mingle", "Gossip", "DelayedDelivery"}
 

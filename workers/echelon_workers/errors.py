@@ -19,8 +19,6 @@ or nowhere, and whether the failure `counts_against_instance`, that is, feeds it
 Messages never hold a key and are short; a provider's exception is not chained, because it holds the request.
 """
 
-# ruff: noqa: N818 - the names say what happened, as they appear in records and tables
-
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal

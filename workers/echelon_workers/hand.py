@@ -34,6 +34,7 @@ class Hand:
     def __init__(self) -> None:
         self._by_lease: dict[tuple[str, str], Held] = {}
         self._by_task: dict[asyncio.Task[None], Held] = {}
+        self._by_job: dict[str, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._by_lease)
@@ -50,18 +51,26 @@ class Hand:
         """This task runs the job."""
         held.task = task
         self._by_task[task] = held
+        self._by_job[held.grant.id] = task
 
     def of(self, id: str, lease: str) -> Held | None:
         """The held job with this lease, if it is still in the hand."""
         return self._by_lease.get((id, lease))
 
-    def of_job(self, id: str) -> list[Held]:
-        """All that is held of one job; more than one when a lease lapsed here and the job was taken again."""
-        return [held for held in self._by_lease.values() if held.grant.id == id]
+    def task_of_job(self, id: str) -> "asyncio.Task[None] | None":
+        """The task that runs a job here, until that task has ended in Celery too."""
+        return self._by_job.get(id)
 
     def of_task(self, task: "asyncio.Task[None]") -> Held | None:
-        """The job that a task ran; the task is forgotten."""
-        return self._by_task.pop(task, None)
+        """The job that a task runs or ran."""
+        return self._by_task.get(task)
+
+    def ended(self, task: "asyncio.Task[None]") -> Held | None:
+        """A task has ended: the job it ran, and no more of it here."""
+        held = self._by_task.pop(task, None)
+        if held is not None and self._by_job.get(held.grant.id) is task:
+            del self._by_job[held.grant.id]
+        return held
 
     def leases(self) -> list[tuple[str, str]]:
         """The leases to renew."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import greenlet
 from celery.concurrency.base import BasePool, apply_target
 from celery.utils.log import get_logger
+from celery.worker import state
 
 from .loop import new_loop
 
@@ -104,7 +105,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery's classes are untyped
     def grow(self, n: int = 1) -> None:
         """More slots, from now on (Celery's `pool_grow`)."""
         self.limit += n
-        self.grown()
+        self.loop.call_soon_threadsafe(self.grown)
 
     def shrink(self, n: int = 1) -> None:
         """Fewer slots, at least one. Jobs that run go on; no new ones start until there is room."""
@@ -117,8 +118,11 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery's classes are untyped
             self.loop.call_soon_threadsafe(self.stop_job, task)
 
     def on_stop(self) -> None:
-        """Warm: `finish_all` ends every job or gives it back within its grace, then the loop stops."""
-        self._shut(warm=True)
+        """Warm: `finish_all` ends every job or gives it back within its grace, then the loop stops.
+
+        Celery's cold shutdown (SIGQUIT) comes here too, and says so in its state.
+        """
+        self._shut(warm=not state.should_terminate)
 
     def on_terminate(self) -> None:
         """Cold: every job is given back at once."""

@@ -32,6 +32,9 @@ from .taking import Taker
 T = TypeVar("T")
 logger = get_logger(__name__)
 
+#: The pool bounds the calls in flight, and it may grow; the HTTP client is only not to be in its way.
+MOST_CONNECTIONS = 4096
+
 
 class NothingPublished(RuntimeError):
     """There is no configuration in force, so a worker cannot know what to serve."""
@@ -52,6 +55,9 @@ class Runtime:
         self._clock_offset_ms = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
+        self._finishing: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._behind = 0
 
     # Starting and ending
 
@@ -66,7 +72,7 @@ class Runtime:
         self.configuration = Configuration.model_validate_json(revision.document)
         self.terms = self.settings.terms(self.configuration.defaults.retention_s)
         self.providers = _load(self.settings.providers)(
-            environment=os.environ, max_connections=self.pool.limit, simulator_url=self.settings.simulator_url
+            environment=os.environ, max_connections=max(MOST_CONNECTIONS, self.pool.limit), simulator_url=self.settings.simulator_url
         )
         self.taker = Taker(self)
         self.pool.ended, self.pool.stop_job, self.pool.grown = self._task_ended, self._stop_task, self.taker.wake
@@ -78,39 +84,48 @@ class Runtime:
         return asyncio.run_coroutine_threadsafe(coroutine, self.pool.loop).result(timeout_s)
 
     def finish_all(self, warm: bool) -> None:
-        """End every job or give it back, then close; called from Celery's main thread."""
+        """End every job or give it back, then close; called from Celery's main thread.
+
+        Called again (a second signal) while it waits for jobs to finish, it waits no longer.
+        """
         grace_s = self.settings.grace_s if warm else 0.0
         try:
-            self.call(self._finish_all(grace_s), grace_s + 15.0)
+            self.call(self._finish_once(grace_s), grace_s + 30.0)
         except TimeoutError:
             logger.error("%d jobs could not be given back in time; their leases will lapse", len(self.hand))
+
+    async def _finish_once(self, grace_s: float) -> None:
+        if self._finishing is None:
+            self._finishing = asyncio.get_running_loop().create_task(self._finish_all(grace_s))
+        elif grace_s == 0.0:
+            self._hurry.set()
+        await asyncio.shield(self._finishing)
 
     async def _finish_all(self, grace_s: float) -> None:
         self.taker.pause()
         *_, taking = self._tasks
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
+        await _end([taking])
         await self._empty_handed_within(grace_s)
+        self._hurry.clear()
         for held in self.hand:
             if held.task is None:
                 await put_away(self, held, "return", {})
             else:
                 held.halt("return")
         await self._empty_handed_within(10.0)
-        for task in (*self._tasks, *self._background):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._background, return_exceptions=True)
-        await self.providers.aclose()
-        await self._forget_worker()
-        await self.ledger.aclose()
+        await _end([*self._tasks, *self._background])
+        for closing in (self.providers.aclose(), self._forget_worker(), self.ledger.aclose()):
+            await _within(closing, 5.0)
 
     async def _empty_handed_within(self, seconds: float) -> None:
+        hurry = asyncio.get_running_loop().create_task(self._hurry.wait())
         end = time.monotonic() + seconds
-        while len(self.hand) and time.monotonic() < end:
+        while not hurry.done() and time.monotonic() < end:
             tasks = [held.task for held in self.hand if held.task is not None]
             if not tasks:
-                return
-            await asyncio.wait(tasks, timeout=end - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
+                break
+            await asyncio.wait([*tasks, hurry], timeout=end - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
 
     async def _forget_worker(self) -> None:
         keys = self.ledger.keys
@@ -155,9 +170,30 @@ class Runtime:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    @property
+    def free(self) -> int:
+        """How many more jobs this worker can start now."""
+        return max(0, self.pool.free - self._behind)
+
     def _hand_over(self, grant: Grant, deliver: Callable[[Held], None]) -> None:
-        """Give one grant to Celery. Whatever Celery does with it, the job is settled."""
+        """Give one grant to Celery. A job that comes back before Celery has done with its last attempt waits for that:
+        Celery knows a task by its id, and two of them at a time would mix up its events and its revokes."""
         held = self.hand.take_up(grant)
+        earlier = self.hand.task_of_job(grant.id)
+        if earlier is None:
+            self._start(held, deliver)
+            return
+        self._behind += 1
+
+        def now(_: object) -> None:
+            self._behind -= 1
+            self._start(held, deliver)
+
+        earlier.add_done_callback(now)
+
+    def _start(self, held: Held, deliver: Callable[[Held], None]) -> None:
+        """Whatever Celery does with it, the job is settled."""
+        grant = held.grant
         before = len(self.pool.busy)
         reason = "Celery let it go without running it"
         try:
@@ -176,14 +212,14 @@ class Runtime:
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         self.taker.wake()
-        held = self.hand.of_task(task)
+        held = self.hand.ended(task)
         if held is not None and not held.done:
             self._settle_later(held, "bury", "it ended in Celery without an outcome")
 
     def _stop_task(self, task: "asyncio.Task[None]") -> None:
-        for held in self.hand:
-            if held.task is task:
-                held.halt("cancel")
+        held = self.hand.of_task(task)
+        if held is not None:
+            held.halt("cancel")
 
     def let_go(self, held: Held) -> None:
         """Celery acknowledged or rejected the message of a job: unless the job has ended, that cancels it."""
@@ -270,6 +306,27 @@ class Runtime:
     def json(value: object) -> str:
         """Compact JSON."""
         return json.dumps(value, separators=(",", ":"))
+
+
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancel tasks until they have ended: a library below may swallow one cancellation while it connects."""
+    waiting = set(tasks)
+    for _ in range(10):
+        for task in waiting:
+            task.cancel()
+        if not waiting:
+            return
+        _, waiting = await asyncio.wait(waiting, timeout=0.5)
+    logger.error("these would not end: %s", waiting)
+
+
+async def _within(closing: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Give something that closes a bounded time: the process ends anyway."""
+    try:
+        async with asyncio.timeout(seconds):
+            await closing
+    except TimeoutError:
+        logger.warning("%s did not end within %g s", closing.__qualname__, seconds)
 
 
 async def _close(pubsub: Any) -> None:

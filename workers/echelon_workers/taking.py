@@ -74,7 +74,7 @@ class Taker:
 
     async def _take_once(self) -> float | None:
         """One take. Returns how long there is nothing to do, or None to go on at once."""
-        free = self._runtime.pool.free
+        free = self._runtime.free
         if free == 0:
             return float("inf")
         want = min(free, MOST_A_TAKE)

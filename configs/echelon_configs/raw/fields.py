@@ -66,6 +66,8 @@ def _name_schema(kind: Kind) -> WithJsonSchema:
 def _format(value: Any) -> Any:
     if value in ("text", "json_object", "json"):
         return "json_object" if value == "json" else value
+    if value is None:
+        return None
     if isinstance(value, str):
         raise wrong(f"there is no response format {value[:60]!r}", "text, json_object, or a JSON schema as a mapping")
     if not isinstance(value, dict):

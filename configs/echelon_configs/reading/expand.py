@@ -38,7 +38,7 @@ def _expand_text(node: Marked, text: str, reading: Reading, unset: list[str], ne
     problems = reading.problems
     if BROKEN_REFERENCE.search(text):
         problems.error(node, "holds a `${` that is not a reference", "write ${NAME} or ${NAME:default}")
-        return node
+        return replace(node, value=None)
     secret = [reference.env for reference in references_in(text) if is_secret_name(reference.env)]
     if secret:
         problems.error(
@@ -46,12 +46,12 @@ def _expand_text(node: Marked, text: str, reading: Reading, unset: list[str], ne
             f"${{{secret[0]}}} would put a secret into the published configuration",
             "secrets stand only in api_key and headers, where they stay references",
         )
-        return node
+        return replace(node, value=None)
     missing: list[str] = []
     result = expand(text, reading.environment, missing.append)
     if has_userinfo(result) or is_literal_secret(result):
         problems.error(node, "a variable in it holds a secret", "secrets stand only in api_key and headers")
-        return node
+        return replace(node, value=None)
     for name in missing:
         problems.warning(node, f"${{{name}}} is not set", f"export {name}=..., or write ${{{name}:default}}")
     if missing and needed:

@@ -8,6 +8,7 @@ from echelon_configs.reading.drafts import Draft, DraftEchelon, DraftGroup, Read
 from echelon_configs.reading.names import check_name
 from echelon_configs.reading.rates import resolve_rate
 from echelon_configs.reading.validate import shown, validate
+from echelon_configs.settings import CallSettings
 from echelon_configs.text.marked import Marked, Place
 
 _GROUP_KEYS = tuple(RawGroup.model_fields)
@@ -88,12 +89,12 @@ def _echelon(name: str, node: Marked, draft: Draft, reading: Reading) -> DraftEc
 
 
 def _report_thinking(raw: RawEchelon | None, node: Marked, problems: Problems) -> None:
-    if raw is None or raw.thinking_config is None or raw.max_tokens is None:
+    if raw is None or raw.thinking_config is None:
         return
-    budget = raw.thinking_config.budget_tokens
-    if raw.thinking_config.enabled and budget is not None and budget >= raw.max_tokens:
+    budget, most = raw.thinking_config.budget_tokens, raw.max_tokens or CallSettings().max_tokens
+    if raw.thinking_config.enabled and budget is not None and budget >= most:
         problems.warning(
             node.key("thinking_config"),
-            f"a budget of {budget:,} tokens leaves no room in max_tokens {raw.max_tokens:,}",
+            f"a budget of {budget:,} tokens leaves no room in max_tokens {most:,}",
             "write a max_tokens above budget_tokens; some providers refuse the call otherwise",
         )

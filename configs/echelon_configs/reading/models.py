@@ -28,6 +28,10 @@ def read_models(draft: Draft, reading: Reading) -> None:
     for path, document in merged.items():
         if not _is_base(path, document, inheritance):
             _read_model(path, document, draft, reading)
+        elif path not in inheritance.parents:
+            reading.problems.warning(
+                Place(str(path)), "nothing inherits from this file", "remove it, or call it by the name of its model"
+            )
 
 
 def conventional(name: str, place: Marked, reading: Reading) -> DraftModel | None:
@@ -45,10 +49,8 @@ def conventional(name: str, place: Marked, reading: Reading) -> DraftModel | Non
 def file_for(name: str) -> str:
     """A model file for a name of unknown origin, ready to paste, on one line."""
     variable = "".join(c if c.isalnum() and c.isascii() else "_" for c in name.upper()).strip("_")[:60] or "MODEL"
-    url = "https://HOST/v1"
-    return (
-        f"{{model_type: openai_compatible, model_name: {name[:80]}, base_url: {url!r}, api_key: '${{{variable}_API_KEY}}'}}"
-    ).replace("'", '"')
+    endpoint = f'base_url: "https://HOST/v1", api_key: "${{{variable}_API_KEY}}"'
+    return f'{{model_type: openai_compatible, model_name: "{name}", {endpoint}}}'
 
 
 def _is_base(path: Path, document: Marked, inheritance: Inheritance) -> bool:

@@ -28,12 +28,17 @@ def check_name(name: str, noun: str, place: Place, problems: Problems) -> bool:
 
 def check_instance_name(name: str, place: Place, problems: Problems) -> bool:
     """Whether an instance may be called this; if not, a problem says why."""
-    if _INSTANCE_NAME.fullmatch(name) and not is_literal_secret(name):
+    if is_instance_name(name):
         return True
     problems.error(
         place, f"{_quoted(name)} cannot be the name of an instance", "use letters, digits and any of `_ - . / : @ +`"
     )
     return False
+
+
+def is_instance_name(name: str) -> bool:
+    """Whether an instance may be called this."""
+    return bool(_INSTANCE_NAME.fullmatch(name)) and not is_literal_secret(name)
 
 
 def _quoted(name: str) -> str:

@@ -1,8 +1,9 @@
 """Reads workflow nodes: `nodes:` with their keys under `config:`, and `workflow_nodes:` with their keys flat."""
 
+import difflib
 from dataclasses import replace
 
-from echelon_configs.problems import Problems, nearest
+from echelon_configs.problems import Problems
 from echelon_configs.raw.cluster import RawWorkflow
 from echelon_configs.raw.nodes import RawNode
 from echelon_configs.reading.drafts import Draft, DraftNode, Reading
@@ -66,13 +67,18 @@ def _is_foreign(written: Marked, problems: Problems) -> bool:
     kind = written.get("type")
     if kind is None or not isinstance(kind.value, str) or kind.value == LLM_NODE:
         return False
-    if nearest(kind.value, [LLM_NODE], 1):
+    if _is_misspelt(kind.value):
         problems.error(kind, f"there is no type {shown(kind.value)}", f"did you mean {LLM_NODE}?")
     else:
         problems.warning(
             kind, f"a node of type {shown(kind.value)} is left out", f"only nodes of type {LLM_NODE} submit jobs"
         )
     return True
+
+
+def _is_misspelt(kind: str) -> bool:
+    """`llm_nod` and `llm` are meant as llm_node; `tool_node`, though it looks alike, is not."""
+    return kind.lower().startswith("llm") or difflib.SequenceMatcher(None, kind.lower()[:40], LLM_NODE).ratio() >= 0.8
 
 
 def _flattened(written: Marked, problems: Problems) -> Marked:

@@ -30,7 +30,7 @@ def resolve_rate(
         problems.warning(
             node,
             f"{algorithm} has no sizes, here or at the top level: no rate limit holds",
-            f"write {' and '.join(_SIZES.get(algorithm, _SIZES['token_bucket']))}, here or under the top-level rate_limiting",
+            f"write {' and '.join(_SIZES.get(algorithm, ()))}, here or under the top-level rate_limiting",
         )
         return None
     return inherited if _limits(inherited) else None

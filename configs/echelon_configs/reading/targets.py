@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from echelon_configs.problems import any_of, nearest
+from echelon_configs.problems import any_of
 from echelon_configs.reading.drafts import Draft, Reading
 from echelon_configs.reading.models import conventional, file_for
+from echelon_configs.reading.names import is_instance_name
 from echelon_configs.reading.validate import shown
 from echelon_configs.text.marked import Marked
 
@@ -28,7 +29,7 @@ class Targets:
             return self._unknown(item, name, f"there is no group {shown(group)}", self._group_names(name))
         if echelon and echelon not in self.draft.groups[group].echelons:
             own = [f"{group}.{known}" for known in self.draft.groups[group].echelons]
-            near = nearest(name, own, 3) or tuple(own[:3])
+            near = self.reading.problems.near(name, own, 3) or tuple(own[:3])
             advice = f"did you mean {any_of(near)}?" if near else f"{group} has no echelons"
             self.reading.problems.error(item, f"group {group} has no echelon {shown(echelon)}", advice)
             return "unknown"
@@ -53,11 +54,16 @@ class Targets:
         if made is not None:
             self.draft.models[name] = made
             return "ok"
-        near = nearest(name, self.draft.models, 2)
-        meant = f"did you mean {any_of(near)}? else " if near else ""
-        advice = f"{meant}write llms/{shown(name)[1:-1]}.yaml: {file_for(name)}"
-        self.reading.problems.error(item, f"model {shown(name)} has no file, and its name says no provider", advice)
+        message = f"model {shown(name)} has no file, and its name says no provider"
+        self.reading.problems.error(item, message, self._model_advice(name))
         return "unknown"
+
+    def _model_advice(self, name: str) -> str:
+        if not is_instance_name(name):
+            return "write the name of a model: letters, digits and any of `_ - . / : @ +`"
+        near = self.reading.problems.near(name, self.draft.models, 2)
+        meant = f"did you mean {any_of(near)}? else " if near else ""
+        return f"{meant}write llms/{name}.yaml: {file_for(name)}"
 
     def fallback(self, name: str, item: Marked) -> Outcome:
         """Anything a job can be moved to: every target but a node."""

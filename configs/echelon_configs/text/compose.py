@@ -50,9 +50,10 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise _UnreadableError(line, f"is not YAML: {_said(error)}", _advice(error)) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position if isinstance(error.position, int) else 0) + 1
+        raise _UnreadableError(line, f"is not YAML: {_said(error)}", _advice(error, text, line)) from None
+    except yaml.reader.ReaderError:
+        odd = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        line = text.count("\n", 0, odd.start() if odd else 0) + 1
         raise _UnreadableError(line, "holds a control character", "remove it; YAML takes printable text only") from None
     except (yaml.YAMLError, ValueError, UnicodeError):
         raise _UnreadableError(1, "is not YAML", "check the file in an editor that knows YAML") from None
@@ -63,9 +64,10 @@ def _said(error: yaml.MarkedYAMLError) -> str:
     return "a value cannot be read" if is_literal_secret(said) else said[:200]
 
 
-def _advice(error: yaml.MarkedYAMLError) -> str:
+def _advice(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     said = f"{error.context} {error.problem}"
-    if "\\t" in said or "tab" in said:
+    written = text.splitlines()[line - 1 : line]
+    if written and "\t" in written[0][: len(written[0]) - len(written[0].lstrip())]:
         return "indent with spaces, not tabs"
     if "mapping values are not allowed" in said or "expected ':'" in said:
         return "check the indentation, and quote text that holds `: `"

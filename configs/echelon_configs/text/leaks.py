@@ -9,6 +9,8 @@ import re
 from collections import Counter
 from urllib.parse import urlsplit
 
+HIDDEN = "<hidden>"
+
 _SHAPES = re.compile(
     r"""(?<![A-Za-z0-9])(?:
         sk-[A-Za-z0-9_-]{16,}                      # OpenAI, Anthropic (sk-ant-), OpenRouter (sk-or-), DeepSeek
@@ -34,23 +36,24 @@ _USERINFO = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#@]*:[^\s/?#@]+@")
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
 _COMMENT = re.compile(r"(?:^|\s)#(.*)")
 
-_SECRET_NAME = re.compile(
-    r"(?i)(?:^|[^a-z])(?:api|access|auth|private|secret)?[-_]?(?:key|token|secret|password|passwd)$"
-)
+_SECRET_NAME = re.compile(r"(?i)(?:key|token|secret|password|passwd)$")
+_TOKEN = re.compile(r"[A-Za-z0-9_.~+/=:-]{16,}")
 _ALWAYS_SECRET = re.compile(r"(?i)^(?:proxy-)?authorization$|^(?:set-)?cookie$|(?:password|passwd)$")
 _SECRET_HEADER = re.compile(r"(?i)auth|key|token|secret|password|cookie|credential|signature|session")
 
 
 def is_literal_secret(text: str) -> bool:
     """Whether there is something in `text` that looks like a key, a password in a URL or credentials."""
-    if len(text) < 12:
-        return False
-    bare = _REFERENCE.sub("${}", text)
-    if _PEM.search(bare) or has_userinfo(bare):
-        return True
-    if any(_is_random(match.group()) for match in _SHAPES.finditer(bare)):
-        return True
-    return any(_is_random(match.group(1)) for match in _CREDENTIALS.finditer(bare))
+    return hide(text) != text
+
+
+def hide(text: str) -> str:
+    """`text` with everything that looks like a secret replaced."""
+    if _PEM.search(text):
+        return HIDDEN
+    text = _USERINFO.sub(HIDDEN, text)
+    text = _SHAPES.sub(lambda match: HIDDEN if _is_random(match.group()) else match.group(), text)
+    return _CREDENTIALS.sub(lambda match: HIDDEN if _is_random(match.group(1)) else match.group(), text)
 
 
 def has_userinfo(text: str) -> bool:
@@ -85,7 +88,9 @@ def is_secret_under(name: str, text: str) -> bool:
         return False
     if _ALWAYS_SECRET.search(name):
         return True
-    return len(bare) >= 16 and " " not in bare and _entropy(bare) >= 3.0
+    if not _TOKEN.fullmatch(bare) or _entropy(bare) < 3.0:
+        return False
+    return any(c.isdigit() for c in bare) or (len(bare) >= 32 and bare.isalpha())
 
 
 def leaking_comment_lines(text: str) -> list[int]:

@@ -30,9 +30,9 @@ def input_tokens(ask: Ask) -> int:
     return text + _TOKENS_A_MESSAGE * ask.messages + _TOKENS_AN_IMAGE * ask.images
 
 
-def reserved_tokens(ask: Ask, shape: AnswerShape) -> int:
-    """What a provider sets aside before it answers: the request's tokens and all it may answer."""
-    return input_tokens(ask) + (ask.max_tokens if ask.max_tokens is not None else round(shape.tokens.quantile(0.99)))
+def reserved_tokens(ask: Ask, spent: int, shape: AnswerShape) -> int:
+    """What a provider sets aside before it answers: the `spent` input tokens and all it may answer."""
+    return spent + (ask.max_tokens if ask.max_tokens is not None else round(shape.tokens.quantile(0.99)))
 
 
 def prompt_digest(ask: Ask) -> bytes:
@@ -40,10 +40,9 @@ def prompt_digest(ask: Ask) -> bytes:
     return blake2b(ask.text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def compose(ask: Ask, shape: AnswerShape, marked: Marked, number: int) -> Reply:
-    """The answer to `ask`; `number` (of the call) makes its id unique, everything else comes from the request."""
+def compose(ask: Ask, spent: int, shape: AnswerShape, marked: Marked, number: int) -> Reply:
+    """The answer to `ask` of `spent` input tokens; `number` makes its id unique, all else comes from the request."""
     digest = prompt_digest(ask)
-    spent = input_tokens(ask)
     reasoning = _reasoning_tokens(ask, shape, marked, digest)
     room = None if ask.max_tokens is None else max(0, ask.max_tokens - reasoning)
     tool = _tool_to_call(ask, marked)

@@ -33,6 +33,7 @@ class Call:
         self.refused: Failure | None = None
         self.fault: Fault | None = None
         self.key = ""
+        self.tokens_in = 0
         self.instance = received.headers.get("x-echelon-instance", "")
         self.now_ns = time.monotonic_ns()
         self._tallies: tuple[Tally, ...] = ()
@@ -78,6 +79,7 @@ class Call:
         try:
             self.ask = self.wire.read(self.received, body)
             self.marked = read_markers(self.ask.text)
+            self.tokens_in = input_tokens(self.ask)
         except (AttributeError, KeyError, TypeError, ValueError, IndexError):
             # A field of a type that the provider does not take, somewhere inside.
             raise bad_request("The request has a field of the wrong type.") from None
@@ -100,7 +102,7 @@ class Call:
             job=job,
             attempt=int(attempt) if attempt.isascii() and attempt.isdigit() and len(attempt) < 10 else 0,
             in_flight=self._tallies[-1].in_flight,
-            tokens_in=input_tokens(self.ask) if self.ask else 0,
+            tokens_in=self.tokens_in,
             fault=kind,
             time_ns=time.time_ns(),
             monotonic_ns=self.now_ns,
@@ -130,7 +132,7 @@ class Call:
         if self.ask is None:
             failed = fail(self.fault, self.model) if self.fault else None
             return failed or listed(self.fault)
-        verdict = decide(self.ask, self.live, self.fault, self.marked, self.number, self.now_ns)
+        verdict = decide(self.ask, self.tokens_in, self.live, self.fault, self.marked, self.number, self.now_ns)
         if verdict.admitted and verdict.reply is not None and self._arrival is not None:
             self._entered = self.live
             self._arrival.admit(verdict.reply.output_tokens)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .answers import compose, input_tokens, reserved_tokens
+from .answers import compose, reserved_tokens
 from .behaviours import Live
 from .exchange import Ask, Failure, Reply
 from .markers import Marked
@@ -51,9 +51,10 @@ def fail(fault: Fault, model: str, tokens: int = 0, window: int = 0) -> Verdict 
     return None
 
 
-def decide(ask: Ask, live: Live, fault: Fault | None, marked: Marked, number: int, now_ns: int) -> Verdict:
-    """What becomes of a well-formed call: its fault first, then the model's limits, then an answer."""
-    tokens = input_tokens(ask)
+def decide(
+    ask: Ask, tokens: int, live: Live, fault: Fault | None, marked: Marked, number: int, now_ns: int
+) -> Verdict:  # fmt: skip
+    """What becomes of a well-formed call of `tokens` input tokens: its fault first, then the limits, then an answer."""
     if fault is not None:
         failed = fail(fault, ask.model, tokens, live.context_window)
         if failed is not None:
@@ -63,7 +64,7 @@ def decide(ask: Ask, live: Live, fault: Fault | None, marked: Marked, number: in
     if live.context_window and tokens > live.context_window:
         failure = Failure(kind="context_too_long", model=ask.model, limit=live.context_window, used=tokens)
         return Verdict(failure=failure)
-    reply = compose(ask, live.answer, marked, number)
+    reply = compose(ask, tokens, live.answer, marked, number)
     refused = _refusal(ask, reply, live, now_ns)
     if refused is not None:
         return Verdict(failure=replace(refused, model=ask.model))
@@ -87,12 +88,16 @@ def _refusal(ask: Ask, reply: Reply, live: Live, now_ns: int) -> Failure | None:
     """The 429 of the model's limits, or None after taking a place and spending the quota."""
     refused = live.gate.refusal() if live.gate else None
     if refused is None and live.quota is not None:
-        counted = live.quota.tokens_counted
-        tokens = reply.input_tokens if counted == "input" else reply.input_tokens + reply.output_tokens
-        refused = live.quota.admit(reserved_tokens(ask, live.answer) if counted == "reserved" else tokens, now_ns)
+        refused = live.quota.admit(_counted_tokens(live.quota.tokens_counted, ask, reply, live), now_ns)
     if refused is None and live.gate:
         live.gate.inside += 1
     return refused
+
+
+def _counted_tokens(counted: str, ask: Ask, reply: Reply, live: Live) -> int:
+    if counted == "reserved":
+        return reserved_tokens(ask, reply.input_tokens, live.answer)
+    return reply.input_tokens if counted == "input" else reply.input_tokens + reply.output_tokens
 
 
 def _said(reply: Reply, live: Live, fault: Fault | None, marked: Marked) -> Verdict:

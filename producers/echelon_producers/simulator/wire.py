@@ -10,6 +10,8 @@ from .exchange import Ask, Failure, Json, Reply, Standing
 from .script import Operation, Provider
 
 Headers = dict[str, str]
+# Made once: json.dumps with settings of its own makes an encoder a call.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 REFUSAL = "I can't help with that."
 
 
@@ -86,7 +88,7 @@ class Wire(Protocol):
 
 def compact(value: Json) -> bytes:
     """`value` as JSON bytes without spaces."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return _encode(value).encode("utf-8", "replace")
 
 
 def pieces(text: str, tokens: int) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -51,12 +51,13 @@ class Address:
 
     @property
     def redacted(self) -> str:
-        """The URL without its password, for people."""
-        parts = urlsplit(self.url)
-        if parts.password is None:
+        """The URL without its password, for people. Whatever stands before an `@` may be one."""
+        scheme, separator, rest = self.url.partition("://")
+        credentials, at, place = rest.rpartition("@")
+        if not at:
             return self.url
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+        user = credentials.partition(":")[0] if ":" in credentials else ""
+        return f"{scheme}{separator}{user}:***@{place}"
 
     @property
     def broker_url(self) -> str:

@@ -269,7 +269,7 @@ class JobRequest(BaseModel):
             raise RequestInvalid(_problems(exc)) from exc
 
 
-class RequestInvalid(ValueError):  # noqa: N818 - the name says what is so, as everywhere in Echelon
+class RequestInvalid(ValueError):
     """A request that cannot be a job; `problems` has a line for each thing that is wrong."""
 
     def __init__(self, problems: list[str]) -> None:

@@ -113,7 +113,7 @@ def _open(folder: ServerFolder, environment: Mapping[str, str], timeout_s: float
             record, started = folder.join(port, environment)
         _await_answer(folder, record, timeout_s)
         address = Address(record.url, environment.get("ECHELON_NAMESPACE", ""))
-        hold = ServerHold(address, _version_of(address), folder=folder.path, started=started)
+        hold = ServerHold(address, _version_of(address, retries=6), folder=folder.path, started=started)
         hold._on_close.callback(_let_go, folder, record, holders)
     except BaseException:
         holders.close()
@@ -137,7 +137,9 @@ def _let_go(folder: ServerFolder, record: Record, holders: FileLock) -> None:
     if holders.closed:  # in a forked child
         return
     deadline = time.monotonic() + CLOSE_S
-    try:
+    with contextlib.closing(holders):
+        if not holders.is_at(folder.path / "holders"):
+            return  # somebody removed the folder; its guardian still sees when nobody is left
         with folder.turn(deadline) as mine:
             holders.unlock()
             # Neither alone nor shared: the guardian has it, and is stopping the server already.
@@ -145,14 +147,12 @@ def _let_go(folder: ServerFolder, record: Record, holders: FileLock) -> None:
             holders.close()
             if mine and is_last and any(not folder.has_guardian() for _ in wait_until(deadline)):
                 folder.stop_leftover(record)  # only where a killed guardian's server goes on: not on Linux
-    except FileNotFoundError:  # the folder was removed; its guardian still sees that nobody is left
-        holders.close()
 
 
-def _version_of(address: Address) -> str:
+def _version_of(address: Address, *, retries: int = 1) -> str:
     """What the server says it is. Raises ServerUnavailable when it does not answer or is older than 7.0."""
     try:
-        with contextlib.closing(address.client(retries=1)) as client:
+        with contextlib.closing(address.client(retries=retries)) as client:
             told = client.info("server")
     except NoPermissionError:
         return "unknown"  # its owner hides INFO from us; the commands we need are then for them to allow

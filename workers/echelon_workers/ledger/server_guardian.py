@@ -28,6 +28,8 @@ STOP_S = 10.0
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 5.0
 _HEALTHY_S = 30.0
+#: It was told to end, or killed: that is no reason to believe that it cannot run.
+_ENDED_BY_OTHERS = (0, -signal.SIGTERM, -signal.SIGKILL)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -78,7 +80,7 @@ class Guardian:
             code = server.wait()
             if self._stopping.is_set():
                 break
-            if not came_up:
+            if not came_up and code not in _ENDED_BY_OTHERS:
                 _say(f"the server ended with {code} before it answered")
                 return False
             if time.monotonic() - began > _HEALTHY_S:

@@ -61,15 +61,19 @@ _DECIDED = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where an instance's calls go, with the secrets filled in; None as base url is the provider's own address."""
+    """Where an instance's calls go, with the secrets filled in; None as base url is the provider's own address.
 
+    `extra` is what among the instance's `parameters` goes into the body as it is.
+    """
+
+    instance: str
     base_url: str | None
     api_key: str
     model: str
     extra: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        return f"Endpoint({self.model} at {self.base_url})"
+        return f"Endpoint({self.instance}: {self.model} at {self.base_url})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +100,10 @@ class Adapter(ABC, Generic[ModelT]):
 
     @abstractmethod
     def think(self, model: ModelT, thinking: Thinking, settings: dict[str, Any]) -> None:
-        """Set how much to think, exactly, and take out of the settings what the model does not accept beside it."""
+        """Set how much to think, and `max_tokens` so that the answer has room beside it (`output_limit`).
+
+        Take out of the settings what the model does not accept beside thinking.
+        """
 
     @abstractmethod
     def shape(self, model: ModelT, schema: Schema | None, request: JobRequest) -> Shape:
@@ -112,7 +119,7 @@ class Adapter(ABC, Generic[ModelT]):
 
     def plan(self, model: ModelT, ask: Ask, request: JobRequest, base: Mapping[str, Any]) -> Plan:
         """The whole request; `base` are the settings that every call of the instance shares."""
-        settings = {**base, "max_tokens": ask.output_limit}
+        settings = {**base, "max_tokens": ask.max_tokens}
         if ask.temperature is not None:
             settings["temperature"] = ask.temperature
         if ask.thinking is not None:

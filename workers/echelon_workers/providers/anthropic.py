@@ -69,6 +69,7 @@ class Anthropic(Adapter[AnthropicModel]):
         if model.profile.get("anthropic_disallows_budget_thinking"):
             settings["anthropic_thinking"] = {"type": "adaptive"}
             settings["anthropic_effort"] = thinking.effort
+            settings["max_tokens"] = output_limit(settings["max_tokens"], thinking.budget_tokens)
             return
         budget = max(thinking.budget_tokens or settings["max_tokens"] // 2, LEAST_BUDGET)
         settings["anthropic_thinking"] = {"type": "enabled", "budget_tokens": budget}
@@ -102,12 +103,12 @@ class _Message(BetaMessage):
     """A message, lenient about what servers leave out or add."""
 
     id: str = ""
-    model: str = ""  # type: ignore[mutable-override]
+    model: str = ""
     role: Any = "assistant"
     type: Any = "message"
     stop_reason: Any = None
     stop_details: Any = None
-    usage: _Usage
+    usage: _Usage  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @field_validator("content", mode="before")
     @classmethod

@@ -51,17 +51,12 @@ class Ask:
     tools: tuple[Tool, ...]
     function_calling: FunctionCalling
 
-    @property
-    def output_limit(self) -> int:
-        """The tokens to allow for thinking and answer together, which is how all three providers count."""
-        budget = self.thinking.budget_tokens if self.thinking and self.thinking.enabled else None
-        return output_limit(self.max_tokens, budget)
-
 
 def output_limit(max_tokens: int, budget_tokens: int | None) -> int:
-    """`max_tokens` when it leaves room beside the thinking budget, else both together.
+    """The tokens to allow for thinking and answer together, which is how all three providers count.
 
-    A budget that is as large as max_tokens would leave the answer without room, and Anthropic refuses it.
+    `max_tokens` when it leaves room beside the thinking budget, else both together: a budget as large as max_tokens
+    would leave the answer without room, and Anthropic refuses it.
     """
     return max_tokens if budget_tokens is None or budget_tokens < max_tokens else budget_tokens + max_tokens
 

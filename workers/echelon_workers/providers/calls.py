@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from echelon_configs import Instance
-from echelon_workers.errors import AuthenticationFailed, InstanceUnusable
+from echelon_workers.errors import AttemptFailed, AuthenticationFailed, InstanceUnusable
 from echelon_workers.providers.call import Call, ProviderAnswer
+from echelon_workers.providers.scrub import scrub
 from echelon_workers.providers.transport import open_http
 
 if TYPE_CHECKING:
@@ -135,24 +136,30 @@ class Providers:
         return value
 
     def _build(self, instance: Instance, key: str) -> Target:
-        from echelon_workers.providers.target import Target
-
         with self._building:
             target = self._targets.get(instance.name)
-            if target is None or not target.fits(instance, key):
+            if target is not None and target.fits(instance, key):
+                return target
+            try:
                 adapter = self._adapter(instance)
+                from echelon_workers.providers.target import Target
+
                 target = Target.build(instance, adapter, base_url=self._base_url(instance), key=key)
-                self._targets[instance.name] = target
+            except AttemptFailed:
+                raise
+            except Exception as exc:
+                said = scrub(f"{type(exc).__name__}: {exc}", (key,))
+                raise InstanceUnusable(f"{instance.name}: cannot be called as it is configured: {said}") from None
+            self._targets[instance.name] = target
             return target
 
     def _adapter(self, instance: Instance) -> Adapter[Any]:
         if instance.provider not in self._adapters:
-            if self._http is None:
-                self._http = open_http(self._max_connections)
-            path = PROVIDERS.get(instance.provider, instance.provider)
-            module, _, name = path.partition(":")
+            module, _, name = PROVIDERS.get(instance.provider, instance.provider).partition(":")
             try:
                 found = getattr(importlib.import_module(module), name)
+                if self._http is None:
+                    self._http = open_http(self._max_connections)
             except (ImportError, AttributeError, ValueError) as exc:
                 raise InstanceUnusable(
                     f"{instance.name}: provider {instance.provider!r} cannot be loaded: {exc} "

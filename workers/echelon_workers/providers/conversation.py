@@ -121,5 +121,5 @@ def _text_of(message: Any) -> str:
     if isinstance(content, str):
         return content
     if any(part["type"] != "text" for part in content):
-        raise BadRequest(f"an image in {message['role']} message (images can be in user and tool messages)")
+        raise BadRequest(f"an image in the {message['role']} message (images can be in user and tool messages)")
     return "".join(part["text"] for part in content)

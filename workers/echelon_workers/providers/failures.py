@@ -85,6 +85,15 @@ def _is_too_long(exc: Exception) -> bool:
     return exc.status_code == 413 or _error_body(exc).get("type") in _CONTEXT_TYPES or _says(exc, _CONTEXT_WORDS)
 
 
+def _is_key_refused(exc: Exception) -> bool:
+    if isinstance(exc, library.ModelAuthenticationError):
+        return True
+    if not isinstance(exc, library.ModelHTTPError):
+        return False
+    # Gemini answers a wrong key with 400.
+    return exc.status_code in (401, 403) or (exc.status_code == 400 and _says(exc, ("api key not valid",)))
+
+
 def _is_cut(exc: Exception) -> bool:
     """A cut connection: over aiohttp one that is cut before any response comes dressed as a connect timeout."""
     if not isinstance(exc, library.ModelConnectionError):
@@ -115,12 +124,15 @@ _TABLE: tuple[tuple[Callable[[Exception], bool], type[AttemptFailed]], ...] = (
     (_is_too_long, errors.ContextTooLong),
     (_is(library.ModelQuotaExceededError), errors.QuotaExhausted),
     (_is(library.ModelRateLimitError), errors.RateLimited),
-    (_is(library.ModelAuthenticationError), errors.AuthenticationFailed),
+    (_is_key_refused, errors.AuthenticationFailed),
     (_is(library.ModelNotFoundError), errors.InstanceUnusable),
     (_is(library.ModelUnavailableError, library.ModelServerError), errors.ServerFailed),
     (_is_cut, errors.ConnectionFailed),
     (_is(library.ModelTimeoutError, library.ModelRequestTimeout, TimeoutError), errors.TimedOut),
+    (_status(402), errors.QuotaExhausted),
+    (_status(404), errors.InstanceUnusable),
     (_status(408), errors.TimedOut),
+    (_status(429), errors.RateLimited),
     (_status(409, 423, 425, *range(500, 600)), errors.ServerFailed),
     (_is(library.ModelRequestRejectedError, *_MISUSE), errors.BadRequest),
     (_status(*range(400, 500)), errors.BadRequest),

@@ -24,7 +24,7 @@ from echelon_workers.providers.adapter import (
     schema_in_words,
     without_version,
 )
-from echelon_workers.providers.ask import Schema, Thinking
+from echelon_workers.providers.ask import Schema, Thinking, output_limit
 from echelon_workers.providers.conversation import Image, image_part
 from echelon_workers.providers.transport import READ_TIMEOUT_S
 
@@ -64,12 +64,16 @@ class Gemini(Adapter[GoogleModel]):
 
     @override
     def think(self, model: GoogleModel, thinking: Thinking, settings: dict[str, Any]) -> None:
-        """A budget up to Gemini 2.5, a level from Gemini 3 on."""
+        """A budget up to Gemini 2.5, a level from Gemini 3 on, nothing for models that cannot think."""
         if not thinking.enabled:
             settings["thinking"] = False
-        elif model.profile.get("google_supports_thinking_level", True):
+            return
+        if not model.profile.get("supports_thinking"):
+            return
+        settings["max_tokens"] = output_limit(settings["max_tokens"], thinking.budget_tokens)
+        if model.profile.get("google_supports_thinking_level", True):
             settings["thinking"] = thinking.effort
-        elif model.profile.get("supports_thinking"):
+        else:
             budget = MODEL_DECIDES if thinking.budget_tokens is None else thinking.budget_tokens
             settings["google_thinking_config"] = {"thinking_budget": budget}
 

@@ -23,7 +23,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-class NotAsAsked(ValueError):  # noqa: N818 - says what is so
+class NotAsAsked(ValueError):
     """The text is not the JSON that was asked for; the message says why, without quoting the text."""
 
 
@@ -65,7 +65,9 @@ def _check(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> No
 
 
 def _check_object(value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
-    missing = [name for name in schema.get("required", ()) if name not in value]
+    required = schema.get("required")
+    required = required if isinstance(required, list) else []
+    missing = [name for name in required if isinstance(name, str) and name not in value]
     if missing:
         raise NotAsAsked(f"JSON without {', '.join(map(repr, missing[:5]))}")
     properties = schema.get("properties")
@@ -83,7 +85,7 @@ def _check_value(value: Any, schema: Mapping[str, Any], what: str) -> None:
     if value is None and schema.get("nullable") is True:  # OpenAPI's way, which Gemini's schemas use
         return
     wanted = schema.get("type")
-    names = [wanted] if isinstance(wanted, str) else wanted or []
+    names = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, str) else []
     if names and not any(_is(value, name) for name in names):
         raise NotAsAsked(f"JSON in which {what} is {_name(value)} instead of {' or '.join(map(str, names))}")
     choices = schema.get("enum")
@@ -93,15 +95,14 @@ def _check_value(value: Any, schema: Mapping[str, Any], what: str) -> None:
         raise NotAsAsked(f"JSON in which {what} is not the value required")
 
 
-def _is(value: Any, name: Any) -> bool:
-    kinds = _TYPES.get(name)
+def _is(value: Any, name: object) -> bool:
+    kinds = _TYPES.get(name) if isinstance(name, str) else None
     if kinds is None:
         return True  # not a type JSON Schema knows: nothing to hold against the answer
     if isinstance(value, bool):
         return name == "boolean"
-    if name == "integer" and isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, kinds)
+    whole = name != "integer" or isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return whole and isinstance(value, kinds)
 
 
 def _name(value: Any) -> str:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from openai import AsyncOpenAI, NotGiven, Omit
 from openai.types import chat
 from openai.types.chat import chat_completion
 from pydantic import Field, field_validator
 from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.profiles.openai import OpenAIModelProfile
+from pydantic_ai.profiles.openai import SAMPLING_PARAMS, OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+from pydantic_ai.settings import ModelSettings
 from typing_extensions import override
 
 from echelon_workers.errors import InstanceUnusable
 from echelon_workers.ledger.job import JobRequest
-from echelon_workers.providers.adapter import JSON_NOTE, Adapter, Endpoint, Shape
-from echelon_workers.providers.ask import Schema, Thinking
+from echelon_workers.providers.adapter import JSON_NOTE, Adapter, Endpoint, Plan, Shape
+from echelon_workers.providers.ask import Ask, Schema, Thinking, output_limit
 from echelon_workers.providers.lean import given, post
 
 OFFICIAL_URL = "https://api.openai.com/v1"
-PLACEHOLDER_KEY = "not-needed"  # the SDK insists on a key; servers that need none do not look at it
 
 
 class OpenAI(Adapter[OpenAIChatModel]):
@@ -39,9 +40,7 @@ class OpenAI(Adapter[OpenAIChatModel]):
         return _ChatModel(endpoint.model, provider=provider, profile=self.profile)
 
     def _client(self, endpoint: Endpoint, base_url: str) -> AsyncOpenAI:
-        client = _LeanOpenAI(
-            api_key=endpoint.api_key or PLACEHOLDER_KEY, base_url=base_url, max_retries=0, http_client=self.http
-        )
+        client = _LeanOpenAI(api_key=endpoint.api_key, base_url=base_url, max_retries=0, http_client=self.http)
         # The SDK takes these from the environment, for whatever address it talks to.
         client.organization = client.project = None
         return client
@@ -53,9 +52,19 @@ class OpenAI(Adapter[OpenAIChatModel]):
             settings["thinking"] = False
         elif self._thinks(model):
             settings["openai_reasoning_effort"] = thinking.effort
+            settings["max_tokens"] = output_limit(settings["max_tokens"], thinking.budget_tokens)
 
     def _thinks(self, model: OpenAIChatModel) -> bool:
         return bool(model.profile.get("supports_thinking"))
+
+    @override
+    def plan(self, model: OpenAIChatModel, ask: Ask, request: JobRequest, base: Mapping[str, Any]) -> Plan:
+        """Without temperature and the like while the model reasons: it refuses them."""
+        plan = super().plan(model, ask, request, base)
+        if model.profile.get("openai_supports_reasoning") and not _rests(model.profile, plan.settings):
+            for name in SAMPLING_PARAMS:
+                cast(dict[str, Any], plan.settings).pop(name, None)
+        return plan
 
     @override
     def shape(self, model: OpenAIChatModel, schema: Schema | None, request: JobRequest) -> Shape:
@@ -78,7 +87,7 @@ class OpenAICompatible(OpenAI):
     @override
     def model(self, endpoint: Endpoint) -> OpenAIChatModel:
         if endpoint.base_url is None:
-            raise InstanceUnusable(f"{endpoint.model}: no address (set base_url to the server's .../v1)")
+            raise InstanceUnusable(f"{endpoint.instance}: no address (set base_url to the server's .../v1)")
         client = self._client(endpoint, endpoint.base_url)
         provider = OpenAICompatibleProvider("openai-compatible", openai_client=client)
         return _ChatModel(endpoint.model, provider=provider, profile=self.profile)
@@ -86,6 +95,15 @@ class OpenAICompatible(OpenAI):
     @override
     def _thinks(self, model: OpenAIChatModel) -> bool:
         return True  # what the model behind the address can do is not known here: the configuration is believed
+
+
+def _rests(profile: OpenAIModelProfile, settings: ModelSettings) -> bool:
+    """Whether a model that can reason will not."""
+    efforts = profile.get("openai_reasoning_efforts")
+    can_rest = "none" in efforts if efforts is not None else profile.get("openai_supports_reasoning_effort_none", False)
+    if not can_rest or "openai_reasoning_effort" in settings:
+        return False
+    return settings.get("thinking") is False or not profile.get("thinking_enabled_by_default", False)
 
 
 def _speaks_of_json(request: JobRequest) -> bool:
@@ -96,6 +114,7 @@ def _speaks_of_json(request: JobRequest) -> bool:
 class _Choice(chat_completion.Choice):
     # Servers have finish reasons of their own; a missing one is told from "stop" when the answer is read.
     finish_reason: Any = None
+    index: int = 0
 
     @field_validator("message", mode="before")
     @classmethod
@@ -108,6 +127,12 @@ class _Choice(chat_completion.Choice):
         return {**message, "content": "".join(text for text in texts if isinstance(text, str)) or None}
 
 
+def _counted(usage: Any) -> bool:
+    return isinstance(usage, dict) and all(
+        isinstance(usage.get(name), int) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
+
+
 class _Completion(chat.ChatCompletion):
     """A chat completion, lenient about what servers leave out or add."""
 
@@ -117,6 +142,11 @@ class _Completion(chat.ChatCompletion):
     object: Any = "chat.completion"
     service_tier: Any = None
     choices: list[_Choice] = Field(min_length=1)  # type: ignore[assignment]
+
+    @field_validator("usage", mode="before")
+    @classmethod
+    def _whole_usage(cls, usage: Any) -> Any:
+        return usage if _counted(usage) else None
 
 
 class _Completions:

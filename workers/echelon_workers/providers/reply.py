@@ -49,7 +49,8 @@ def answer_of(response: ModelResponse, ask: Ask, origin: Origin, latency_ms: int
             text = _json_text(text, ask, finish)
     except AttemptFailed as failure:
         failure.message = f"{origin.instance}: {failure.message}"
-        failure.usage, failure.cost_usd = usage, cost
+        failure.usage = usage if usage.input_tokens or usage.output_tokens else None
+        failure.cost_usd = cost
         raise
     return Answer(
         text=text,

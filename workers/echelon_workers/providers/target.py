@@ -22,6 +22,9 @@ from echelon_workers.providers.failures import failure_of
 from echelon_workers.providers.reply import Origin, answer_of
 from echelon_workers.providers.transport import Exchange, current_exchange, phase_timeouts
 
+# The SDKs insist on a key, and without one take what they find in the environment.
+PLACEHOLDER_KEY = "not-needed"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -41,7 +44,15 @@ class Target:
     def build(cls, instance: Instance, adapter: Adapter[Any], *, base_url: str | None, key: str) -> Target:
         """Raises InstanceUnusable when the instance cannot be called as it is configured."""
         known, extra = split_parameters(instance.parameters)
-        model = adapter.model(Endpoint(base_url=base_url, api_key=key, model=instance.model, extra=extra))
+        model = adapter.model(
+            Endpoint(
+                instance=instance.name,
+                base_url=base_url,
+                api_key=key or PLACEHOLDER_KEY,
+                model=instance.model,
+                extra=extra,
+            )
+        )
         return cls(
             instance=instance,
             key=key,

@@ -1,0 +1,34 @@
+"""`echelon config publish`: put the configuration in force in the whole cluster."""
+
+import json
+
+import click
+from echelon_workers.ledger.client import Ledger
+
+from .config import config_group
+from .up import publish
+from .where import Where, pass_where, where_options
+
+__all__ = ["config_group"]
+
+
+@config_group.command("publish")
+@where_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@pass_where
+def publish_command(where: Where, as_json: bool) -> None:
+    """Check the configuration and put it in force: in the whole cluster at once, between two jobs.
+
+    One with errors is refused and the one in force stays. The same one again is the same revision.
+    """
+    loaded = where.load()
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    with where.server() as hold:
+        ledger = Ledger(hold.address)
+        try:
+            number = publish(loaded, ledger)
+        finally:
+            ledger.close()
+    digest = loaded.configuration.digest()
+    click.echo(json.dumps({"revision": number, "digest": digest}) if as_json else f"revision {number} is in force ({digest})")

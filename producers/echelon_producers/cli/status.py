@@ -1,0 +1,104 @@
+"""`echelon status`: queues, workers and the server at one moment, or again and again."""
+
+import json
+import time
+
+import click
+from echelon_workers.ledger.status import ClusterStatus, QueueStatus, WorkerStatus
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from ..client import Client
+from .where import Where, pass_where, where_options
+
+_AGAIN_S = 1.0
+_COUNTED = ("waiting", "delayed", "running", "answered", "dead", "expired", "cancelled", "retries")
+
+
+@click.command("status", short_help="Queues, workers and the server, as they are now.")
+@where_options
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@click.option("--all", "every", is_flag=True, help="Also the queues in which nothing has happened.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document (with --watch, one a line and second).")
+@pass_where
+def status_command(where: Where, watch: bool, every: bool, as_json: bool) -> None:
+    """Show the queues, the workers and the server, as they are now."""
+    with where.server() as hold, Client(hold.address.url, namespace=hold.address.namespace) as client:
+        if not watch:
+            status = client.cluster_status()
+            if as_json:
+                click.echo(json.dumps(status.to_json(), ensure_ascii=False))
+            else:
+                Console().print(tables(status, every=every))
+            return
+        try:
+            _watch(client, every=every, as_json=as_json)
+        except KeyboardInterrupt:
+            return
+
+
+def _watch(client: Client, *, every: bool, as_json: bool) -> None:
+    if as_json:
+        while True:
+            click.echo(json.dumps(client.cluster_status().to_json(), ensure_ascii=False))
+            time.sleep(_AGAIN_S)
+    with Live(console=Console(), auto_refresh=False, transient=False) as live:
+        while True:
+            live.update(tables(client.cluster_status(), every=every), refresh=True)
+            time.sleep(_AGAIN_S)
+
+
+def tables(status: ClusterStatus, *, every: bool = False) -> Group:
+    """The status for people."""
+    parts: list[Table | str] = [_line(status), _queues(status, every=every)]
+    if status.workers:
+        parts.append(_workers(status.workers))
+    return Group(*parts)
+
+
+def _line(status: ClusterStatus) -> str:
+    server = status.server
+    memory = f"{server.memory_bytes / 1e6:,.1f} MB"
+    if server.max_memory_bytes:
+        memory += f" of {server.max_memory_bytes / 1e6:,.1f} MB"
+    return f"revision {status.revision}, {server.name} {server.version} with {memory}, {len(status.workers) or 'no'} workers"
+
+
+def _queues(status: ClusterStatus, *, every: bool) -> Table:
+    shown = [queue for queue in status.queues if every or _has_something(queue)]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("queue", no_wrap=True)
+    for name in (*_COUNTED, "tokens", "cost USD", "workers"):
+        table.add_column(name, justify="right")
+    for queue in shown:
+        table.add_row(queue.name, *_numbers(queue))
+    if shown:
+        table.add_section()
+    total = QueueStatus(name="all", kind="", counts=status.totals, served_by=len(status.workers))
+    table.add_row(f"all {len(status.queues)} queues", *_numbers(total), style="bold")
+    return table
+
+
+def _has_something(queue: QueueStatus) -> bool:
+    counts = queue.counts
+    return bool(counts.submitted or counts.waiting or counts.delayed or counts.running)
+
+
+def _numbers(queue: QueueStatus) -> list[str]:
+    counts = queue.counts
+    numbers = [f"{getattr(counts, name):,}" for name in _COUNTED]
+    tokens = f"{counts.input_tokens + counts.output_tokens:,}"
+    return [*numbers, tokens, f"{float(counts.cost_usd):.4f}", str(queue.served_by)]
+
+
+def _workers(workers: tuple[WorkerStatus, ...]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("worker", no_wrap=True)
+    for name in ("busy", "slots", "queues", "revision", "heartbeat"):
+        table.add_column(name, justify="right")
+    for worker in workers:
+        age = f"{worker.heartbeat_age_ms / 1000:.1f} s ago"
+        row = (worker.busy, worker.slots, len(worker.queues), worker.revision, age)
+        table.add_row(worker.hostname, *(str(value) for value in row))
+    return table
