@@ -53,7 +53,7 @@ SCENARIOS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "anthropic": (
         "/anthropic/v1/messages",
         "x-api-key: simulated\nanthropic-version: 2023-06-01",
-        {**CHAT, "model": "claude-sonnet-4-5"},
+        {**CHAT, "model": "claude-haiku-4-5"},
     ),
     "gemini": (
         "/gemini/v1beta/models/gemini-2.5-flash:generateContent",

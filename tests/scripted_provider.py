@@ -13,16 +13,16 @@ from echelon_workers.ledger.job import Answer, Usage
 from echelon_workers.providers import Call, ProviderAnswer
 
 FAILURES = {
-    cls.code: cls
-    for cls in vars(errors).values()
-    if isinstance(cls, type) and issubclass(cls, errors.AttemptFailed)
+    cls.code: cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.AttemptFailed)
 }
 
 
 class Providers:
     """Stands where the worker's providers stand (ECHELON_PROVIDERS)."""
 
-    def __init__(self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None) -> None:
+    def __init__(
+        self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None
+    ) -> None:
         self._arrivals = os.open(environment["SCRIPTED_ARRIVALS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._without_key = os.environ.get("SCRIPTED_WITHOUT_KEY", "").split(",")
 

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Self
 
 import redis
+from redis.client import PubSub
 
 from echelon_configs import Configuration
 from echelon_workers.ledger import revisions
@@ -259,8 +260,8 @@ def _queues(configuration: Configuration) -> list[tuple[str, str]]:
     return [(queue.name, queue.kind) for queue in configuration.queues.values()]
 
 
-def _pubsub(ledger: Ledger) -> redis.client.PubSub:
-    pubsub: redis.client.PubSub = ledger.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+def _pubsub(ledger: Ledger) -> PubSub:
+    pubsub: PubSub = ledger.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     return pubsub
 
 

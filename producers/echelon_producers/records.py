@@ -12,7 +12,10 @@ MOST_A_ROUND_TRIP = 200
 
 
 class Records:
-    """One reader over one connection. A command of its own for each of thousands that wait would cost ten times as much."""
+    """One reader over one connection.
+
+    A command for each would cost an event loop in which thousands wait several times as much.
+    """
 
     def __init__(self, ledger: AsyncLedger) -> None:
         self._ledger = ledger
@@ -33,10 +36,10 @@ class Records:
             try:
                 replies = await self._round_trip([job_id for job_id, _ in asked])
             except Exception as exc:
-                for _, answer in asked:
-                    if not answer.done():
-                        answer.set_exception(exc)
-                continue
+                replies = [exc] * len(asked)
+            except asyncio.CancelledError:
+                _give_up(asked)
+                raise
             for (job_id, answer), reply in zip(asked, replies, strict=True):
                 if not answer.done():
                     _give(answer, job_id, reply)
@@ -48,9 +51,10 @@ class Records:
             return list(await pipe.execute(raise_on_error=False))
 
     async def aclose(self) -> None:
-        """Stop reading."""
+        """Stop reading. Who still waits is cancelled."""
         if self._reading is not None:
             await stop([self._reading])
+        _give_up(self._asked)
 
 
 def _give(answer: "asyncio.Future[JobRecord | None]", job_id: str, reply: Any) -> None:
@@ -60,3 +64,8 @@ def _give(answer: "asyncio.Future[JobRecord | None]", job_id: str, reply: Any) -
         answer.set_result(read_record(job_id, reply))
     except Exception as exc:
         answer.set_exception(exc)
+
+
+def _give_up(asked: "list[tuple[str, asyncio.Future[JobRecord | None]]]") -> None:
+    for _, answer in asked:
+        answer.cancel()

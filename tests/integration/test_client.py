@@ -141,9 +141,7 @@ class TestSubmitting:
         assert producer.configuration() is before, "not asked for again at once"
         assert producer.configuration(fresh=True) == changed
 
-    def test_an_emptied_server_that_counts_from_one_again_is_noticed(
-        self, producer: Client, published: Address
-    ) -> None:
+    def test_a_server_that_was_emptied_counts_from_one_again(self, producer: Client, published: Address) -> None:
         producer.configuration()
         ledger = Ledger(published)
         ledger.redis.delete(ledger.keys.of("revision"))

@@ -96,7 +96,9 @@ def test_a_node_brings_its_system_prompt(start: Start, client: Client) -> None:
     assert client.result(client.submit(FAST, "say hello", node="polite_node"), 20).text == "Be polite. hello"
 
 
-def test_many_jobs_on_many_queues_are_each_called_once(start: Start, client: Client, ledger: Ledger, arrivals: Arrivals) -> None:
+def test_many_jobs_on_many_queues_are_each_called_once(
+    start: Start, client: Client, ledger: Ledger, arrivals: Arrivals
+) -> None:
     start(slots=50)
     targets = [FAST, SLOW, "pool.all_pool", "model.openai-one"]
     jobs = client.submit_many([{"target": targets[i % 4], "prompt": f"say {i}"} for i in range(400)])
@@ -140,7 +142,9 @@ def test_sigterm_finishes_what_runs(start: Start, client: Client, ledger: Ledger
     assert counts(ledger) == {}
 
 
-def test_sigterm_gives_back_what_does_not_finish_within_the_grace(start: Start, client: Client, ledger: Ledger, arrivals: Arrivals) -> None:
+def test_sigterm_gives_back_what_does_not_finish_within_the_grace(
+    start: Start, client: Client, ledger: Ledger, arrivals: Arrivals
+) -> None:
     worker = start(ECHELON_GRACE_S="0.2")
     jobs = client.submit_many(["nap 60"] * 4, target=FAST)
     until(lambda: len(arrivals()) == 4, what="four calls are in flight")
@@ -150,7 +154,9 @@ def test_sigterm_gives_back_what_does_not_finish_within_the_grace(start: Start, 
     assert ledger.redis.zcard(ledger.keys.of("running")) == 0
 
 
-def test_sigquit_gives_everything_back_at_once(start: Start, client: Client, ledger: Ledger, arrivals: Arrivals) -> None:
+def test_sigquit_gives_everything_back_at_once(
+    start: Start, client: Client, ledger: Ledger, arrivals: Arrivals
+) -> None:
     worker = start()
     jobs = client.submit_many(["nap 60"] * 4, target=FAST)
     until(lambda: len(arrivals()) == 4, what="four calls are in flight")
@@ -159,7 +165,9 @@ def test_sigquit_gives_everything_back_at_once(start: Start, client: Client, led
     assert counts(ledger) == {}
 
 
-def test_the_jobs_of_a_killed_worker_are_answered_by_another(start: Start, client: Client, ledger: Ledger, arrivals: Arrivals) -> None:
+def test_the_jobs_of_a_killed_worker_are_answered_by_another(
+    start: Start, client: Client, ledger: Ledger, arrivals: Arrivals
+) -> None:
     worker = start(ECHELON_LEASE_S="1")
     jobs = client.submit_many(["nap 3"] * 4, target=FAST)
     until(lambda: len(arrivals()) == 4, what="four calls are in flight")
@@ -167,11 +175,13 @@ def test_the_jobs_of_a_killed_worker_are_answered_by_another(start: Start, clien
     start(ECHELON_LEASE_S="1")
     for job in jobs:
         client.result(job, 20)
-    assert arrivals() == {job: 2 for job in jobs}
+    assert arrivals() == dict.fromkeys(jobs, 2)
     assert counts(ledger) == {}
 
 
-def test_cut_connections_neither_lose_nor_repeat_a_job(start: Start, client: Client, ledger: Ledger, arrivals: Arrivals) -> None:
+def test_cut_connections_neither_lose_nor_repeat_a_job(
+    start: Start, client: Client, ledger: Ledger, arrivals: Arrivals
+) -> None:
     start(slots=50)
     jobs = client.submit_many(["nap 0.3"] * 400, target=FAST)
     answered = ledger.keys.of("totals", FAST)
@@ -215,7 +225,9 @@ def test_queues_are_added_and_cancelled_by_remote_control(start: Start, client: 
     assert client.status(waiting).state == "queued"
 
 
-def test_terminating_a_task_cancels_its_job(start: Start, client: Client, ledger: Ledger, app: Celery, arrivals: Arrivals) -> None:
+def test_terminating_a_task_cancels_its_job(
+    start: Start, client: Client, ledger: Ledger, app: Celery, arrivals: Arrivals
+) -> None:
     start()
     job, other = client.submit_many(["nap 60", "nap 2"], target=FAST)
     until(lambda: len(arrivals()) == 2, what="both calls are in flight")
@@ -345,7 +357,9 @@ def test_events_name_each_queue_and_a_retry_shows_as_a_retry(
     assert [kind for name, kind in events if name == SLOW] == ["task-received", "task-started", "task-failed"]
 
 
-def test_two_workers_share_a_queue_without_running_a_job_twice(start: Start, client: Client, arrivals: Arrivals) -> None:
+def test_two_workers_share_a_queue_without_running_a_job_twice(
+    start: Start, client: Client, arrivals: Arrivals
+) -> None:
     for number in range(2):
         start(wait=False, name=f"w{number}")
     jobs = client.submit_many(["nap 0.01"] * 300, target=FAST)
@@ -359,5 +373,3 @@ def test_a_worker_started_before_anything_is_published_says_so(address: Address,
     worker = start_worker(address, tmp_path / "w.log", wait=False, ECHELON_CONFIGS=str(tmp_path / "none"))
     assert worker.process.wait(30) == 2
     assert "no configuration" in worker.output()
-
-

@@ -46,7 +46,7 @@ def adopt(raw: bytes, configuration: Configuration) -> NewJob | Refused:
     id, queue = str(uuid4()), ""
     try:
         message = _object(raw, "the message")
-        headers = message.get("headers") if isinstance(message.get("headers"), dict) else {}
+        headers = _headers(message)
         id = _id(headers)
         queue = str((message.get("properties") or {}).get("delivery_info", {}).get("routing_key") or "")
         return _job(id, message, headers, configuration)
@@ -76,6 +76,11 @@ def _job(id: str, message: dict[str, Any], headers: dict[str, Any], configuratio
         deadline_ms=_deadline_ms(headers, configuration),
         foreign=True,
     )
+
+
+def _headers(message: dict[str, Any]) -> dict[str, Any]:
+    headers = message.get("headers")
+    return headers if isinstance(headers, dict) else {}
 
 
 def _id(headers: dict[str, Any]) -> str:

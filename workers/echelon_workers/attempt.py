@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.log import get_logger
+
 from echelon_configs import CallOverrides, CallSettings, Instance, Node, Thinking
 
 from .decision import ANSWER, Decision, decide
@@ -167,7 +168,10 @@ async def report(runtime: "Runtime", context: Context, outcome: Outcome, decisio
         return End("given_back", "its lease had lapsed: the job has gone on without this worker")
     if isinstance(result, Answer):
         usage = result.usage
-        return End("answered", f"{usage.input_tokens}+{usage.output_tokens} tokens in {outcome.took_ms} ms by {result.instance}")
+        return End(
+            "answered",
+            f"{usage.input_tokens}+{usage.output_tokens} tokens in {outcome.took_ms} ms by {result.instance}",
+        )
     if decision.verdict == "retry":
         return End("moved", f"{result.code}: again in {decision.delay_ms} ms")
     return End("dead", f"{result.code}: {result.message} ({decision.because})")

@@ -5,7 +5,7 @@ messages: no job passes through kombu's channel, so there is no window in which 
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import bootsteps
 from celery.exceptions import WorkerShutdown
@@ -22,9 +22,6 @@ from .hand import Held
 from .runtime import NothingPublished, Runtime
 from .tasks import register
 
-if TYPE_CHECKING:
-    from celery.app.base import Celery
-
 logger = get_logger(__name__)
 
 #: Celery's default of two seconds is more than an idle worker needs to say.
@@ -35,7 +32,7 @@ _BODY = b'[[],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 def message_of(held: Held) -> Message:
     """The Celery message of a grant. The payload stays in the hand: Celery decodes a body of no arguments."""
     grant = held.grant
-    headers = {
+    headers: dict[str, Any] = {
         "lang": "py",
         "task": grant.queue,
         "id": grant.id,
@@ -51,7 +48,7 @@ def message_of(held: Held) -> Message:
         "echelon_lease": grant.lease,
     }
     return Message(
-        body=_BODY,
+        body=_BODY,  # type: ignore[arg-type]  # kombu takes bytes too
         delivery_tag=f"{grant.id}:{grant.lease}",
         content_type="application/json",
         content_encoding="utf-8",
@@ -110,28 +107,29 @@ class Source:
     close = cancel
 
 
-class Events(CeleryEvents):  # type: ignore[misc]
+class Events(CeleryEvents):
     """Celery's events step; a dispatcher that is replaced ends its thread."""
 
-    def _close(self, c: "Consumer") -> Any:
-        dispatcher = super()._close(c)
+    def _close(self, c: Any) -> Any:
+        dispatcher = super()._close(c)  # type: ignore[misc]  # not in the stubs
         if dispatcher is not None:
             dispatcher.retire()
         return dispatcher
 
 
-class Take(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery's classes are untyped
+class Take(bootsteps.StartStopStep):
     """Starts the runtime once, and the taking again after every loss of the broker connection."""
 
     name = "Take"
     requires = (Events,)
 
-    def __init__(self, c: "Consumer", **kwargs: Any) -> None:
+    def __init__(self, c: Any, **kwargs: Any) -> None:
         c.task_consumer = c.qos = c.runtime = None
         super().__init__(c, **kwargs)
 
-    def start(self, c: "Consumer") -> None:
+    def start(self, parent: Any) -> None:
         """Runs in Celery's main thread, on every (re)connect."""
+        c = parent
         if c.runtime is None:
             c.runtime = _started(c)
         register(c.app, c.runtime)
@@ -140,19 +138,19 @@ class Take(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery's classes a
         c.qos = QoS(_no_prefetch, c.initial_prefetch_count)
         c.task_consumer = Source(c, c.runtime, _served(c.app, c.runtime))
 
-    def stop(self, c: "Consumer") -> None:
+    def stop(self, parent: Any) -> None:
         """The connection is lost, or the worker stops."""
-        if c.task_consumer:
-            c.task_consumer.cancel()
+        if parent.task_consumer:
+            parent.task_consumer.cancel()
 
     shutdown = stop
 
-    def info(self, c: "Consumer") -> dict[str, object]:
+    def info(self, c: Any) -> dict[str, object]:  # type: ignore[override]  # as Celery's own steps
         """For `inspect stats`."""
         return {"prefetch_count": 0, "held": len(c.runtime.hand) if c.runtime else 0}
 
 
-def _started(c: "Consumer") -> Runtime:
+def _started(c: Any) -> Runtime:
     runtime = Runtime(c.pool, c.app.echelon_settings, c.hostname)
     try:
         runtime.call(runtime.start(), 60)
@@ -163,7 +161,7 @@ def _started(c: "Consumer") -> Runtime:
     return runtime
 
 
-def _served(app: "Celery", runtime: Runtime) -> list[str]:
+def _served(app: Any, runtime: Runtime) -> list[str]:
     """The queues named with -Q, or all of the configuration."""
     named = [name for name in app.amqp.queues.consume_from if name != app.conf.task_default_queue]
     known = runtime.configuration.queues
@@ -178,18 +176,18 @@ def _no_prefetch(prefetch_count: int) -> None:
     """There is nothing to prefetch: jobs stay in their queue until a slot is free."""
 
 
-class Control(CeleryControl):  # type: ignore[misc]
+class Control(CeleryControl):
     """Celery's remote control, after the take step."""
 
     requires = (Take,)
 
 
-class Heart(CeleryHeart):  # type: ignore[misc]
+class Heart(CeleryHeart):
     """Celery's event heartbeat, less often unless told otherwise."""
 
     requires = (Events,)
 
-    def __init__(self, c: "Consumer", heartbeat_interval: float | None = None, **kwargs: Any) -> None:
+    def __init__(self, c: Any, heartbeat_interval: float | None = None, **kwargs: Any) -> None:
         super().__init__(c, heartbeat_interval=heartbeat_interval or HEARTBEAT_S, **kwargs)
 
 
@@ -204,15 +202,18 @@ def _steps() -> list[Any]:
     return [_REPLACED.get(name, step) for step, name in names if name not in _LEFT_OUT]
 
 
-class Consumer(CeleryConsumer):  # type: ignore[misc]
+class Consumer(CeleryConsumer):
     """The consumer that `worker_consumer` names."""
 
+    # Set by Celery and by its steps; its stubs do not know them.
     runtime: Runtime | None
+    strategies: dict[str, Any]
+    on_task_message: set[Any]
 
-    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[valid-type,misc]
         """Celery's blueprint with our steps."""
 
-        default_steps = _steps()
+        default_steps: Any = _steps()
 
     def receive(self, held: Held) -> None:
         """Hand one job to Celery's strategy for its task, in the pool's loop."""
@@ -228,6 +229,3 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
     def cancel_active_requests(self) -> None:
         """Celery's cold shutdown: the pool gives every job back by itself (`TaskPool.on_terminate`)."""
-
-
-

@@ -6,6 +6,7 @@ sent event is only put aside; a thread of its own publishes what has gathered, e
 
 import sys
 import threading
+from collections import deque
 from typing import Any
 
 from celery.app.events import Events as CeleryEvents
@@ -19,8 +20,13 @@ GATHER_S = 0.02
 MOST_WAITING = 50_000
 
 
-class Dispatcher(EventDispatcher):  # type: ignore[misc]  # Celery's classes are untyped
+class Dispatcher(EventDispatcher):
     """Celery's dispatcher with its buffered group flushed by a thread."""
+
+    # Celery's, which its stubs do not know.
+    buffer_group: Any
+    _group_buffer: dict[str, list[Any]]
+    _outbound_buffer: deque[Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._due = threading.Event()
@@ -70,7 +76,7 @@ class Dispatcher(EventDispatcher):  # type: ignore[misc]  # Celery's classes are
             logger.debug("events could not be sent while closing: %r", exc)
 
 
-class Events(CeleryEvents):  # type: ignore[misc]
+class Events(CeleryEvents):
     """Celery's `app.events` with the dispatcher above."""
 
     dispatcher_cls = "echelon_workers.events:Dispatcher"

@@ -51,6 +51,10 @@ class Outbox:
                 batch, self._waiting = self._waiting[:MOST_A_ROUND_TRIP], self._waiting[MOST_A_ROUND_TRIP:]
                 await self._deliver(batch)
 
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._ledger.aclose()
+
     async def _deliver(self, batch: list[tuple[Verb[Any], "asyncio.Future[Any]"]]) -> None:
         pause_s = 0.01
         while batch:

@@ -18,7 +18,7 @@ class End:
 
 
 def celery_success(id: str, answer: dict[str, Any]) -> str:
-    """What Celery's Redis result backend stores for a task that succeeded (celery/backends/base.py `_get_result_meta`)."""
+    """What Celery's Redis result backend stores for a success (celery/backends/base.py `_get_result_meta`)."""
     return _meta(id, "SUCCESS", answer)
 
 

@@ -7,12 +7,11 @@ wait for their providers at the cost of a greenlet and a coroutine each.
 
 import asyncio
 import itertools
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 from celery.concurrency.base import BasePool, apply_target
 from celery.utils.log import get_logger
 from celery.worker import state
@@ -26,7 +25,9 @@ logger = get_logger(__name__)
 def wait_for(awaitable: Awaitable[T]) -> T:
     """Await from synchronous code that runs in a job's greenlet. The greenlet's own request stack is not visible
     to what is awaited: read what is needed before."""
-    return greenlet.getcurrent().parent.switch(awaitable)  # type: ignore[union-attr,no-any-return]
+    loop: Any = greenlet.getcurrent().parent
+    value: T = loop.switch(awaitable)
+    return value
 
 
 async def _drive(function: Callable[..., object], *args: object) -> None:
@@ -36,15 +37,16 @@ async def _drive(function: Callable[..., object], *args: object) -> None:
     while not job.dead:
         try:
             value = await handed
-        except BaseException:
-            handed = job.throw(*sys.exc_info())
+        except BaseException as exc:
+            handed = job.throw(exc)
         else:
             handed = job.switch(value)
 
 
-class TaskPool(BasePool):  # type: ignore[misc]  # Celery's classes are untyped
+class TaskPool(BasePool):
     """Celery's pool interface over one event loop. `limit` is the number of slots: jobs at the same time."""
 
+    limit: int
     body_can_be_buffer = True
     signal_safe = False
 
@@ -111,7 +113,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery's classes are untyped
         """Fewer slots, at least one. Jobs that run go on; no new ones start until there is room."""
         self.limit = max(1, self.limit - n)
 
-    def terminate_job(self, pid: int, signal: object = None) -> None:
+    def terminate_job(self, pid: int, signal: object = None) -> None:  # noqa: ARG002 - Celery passes it
         """Cancel one job by its token: its call is closed, and it is settled by its attempt."""
         task = self.busy.get(pid)
         if task is not None:
@@ -138,7 +140,12 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery's classes are untyped
 
     def _get_info(self) -> dict[str, object]:
         busy = list(getattr(self, "busy", ()))
-        return {**super()._get_info(), "slots": self.limit, "busy": len(busy), "processes": busy}
+        return {
+            **super()._get_info(),  # type: ignore[misc]  # not in the stubs
+            "slots": self.limit,
+            "busy": len(busy),
+            "processes": busy,
+        }
 
 
 def _nothing(task: "asyncio.Task[None]") -> None:

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from celery.utils.log import get_logger
-from echelon_configs import Configuration
 from redis.exceptions import RedisError
+
+from echelon_configs import Configuration
 
 from .attempt import attempt, put_away
 from .errors import AttemptFailed
@@ -67,12 +68,16 @@ class Runtime:
         self.outbox = Outbox(AsyncLedger(self.settings.address))
         revision = await revisions.current_async(self.ledger)
         if revision is None:
-            raise NothingPublished("no configuration is published in this Redis (would be right: echelon up, or echelon worker)")
+            raise NothingPublished(
+                "no configuration is published in this Redis (would be right: echelon up, or echelon worker)"
+            )
         self.revision = revision.number
         self.configuration = Configuration.model_validate_json(revision.document)
         self.terms = self.settings.terms(self.configuration.defaults.retention_s)
         self.providers = _load(self.settings.providers)(
-            environment=os.environ, max_connections=max(MOST_CONNECTIONS, self.pool.limit), simulator_url=self.settings.simulator_url
+            environment=os.environ,
+            max_connections=max(MOST_CONNECTIONS, self.pool.limit),
+            simulator_url=self.settings.simulator_url,
         )
         self.taker = Taker(self)
         self.pool.ended, self.pool.stop_job, self.pool.grown = self._task_ended, self._stop_task, self.taker.wake
@@ -114,8 +119,10 @@ class Runtime:
                 held.halt("return")
         await self._empty_handed_within(10.0)
         await _end([*self._tasks, *self._background])
-        for closing in (self.providers.aclose(), self._forget_worker(), self.ledger.aclose()):
-            await _within(closing, 5.0)
+        await _within(5.0, "the providers", self.providers.aclose())
+        await _within(5.0, "this worker's entry", self._forget_worker())
+        await _within(5.0, "the connections to Redis", self.ledger.aclose())
+        await _within(5.0, "the outbox", self.outbox.aclose())
 
     async def _empty_handed_within(self, seconds: float) -> None:
         hurry = asyncio.get_running_loop().create_task(self._hurry.wait())
@@ -148,7 +155,9 @@ class Runtime:
         usable = [(queue, self.usable(queue)) for queue in queues]
         without = [queue for queue, instances in usable if not instances]
         if without:
-            logger.warning("no key on this worker for any instance of: %s (set their environment variables)", ", ".join(without))
+            logger.warning(
+                "no key on this worker for any instance of: %s (set their environment variables)", ", ".join(without)
+            )
         self._served = tuple(queue for queue, instances in usable if instances)
 
         def hand_over(grant: Grant) -> None:
@@ -248,7 +257,9 @@ class Runtime:
     async def _renew(self) -> None:
         leases = self.hand.leases()
         for first in range(0, max(1, len(leases)), 500):
-            verb = renew(self.name, self._about(), int(self.settings.lease_s * 2000), leases[first : first + 500], self.terms)
+            verb = renew(
+                self.name, self._about(), int(self.settings.lease_s * 2000), leases[first : first + 500], self.terms
+            )
             try:
                 lost = await self.ledger.run(verb)
             except (RedisError, OSError) as exc:
@@ -320,13 +331,13 @@ async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
     logger.error("these would not end: %s", waiting)
 
 
-async def _within(closing: Coroutine[Any, Any, None], seconds: float) -> None:
+async def _within(seconds: float, what: str, closing: Coroutine[Any, Any, None]) -> None:
     """Give something that closes a bounded time: the process ends anyway."""
     try:
         async with asyncio.timeout(seconds):
             await closing
     except TimeoutError:
-        logger.warning("%s did not end within %g s", closing.__qualname__, seconds)
+        logger.warning("%s did not close within %g s", what, seconds)
 
 
 async def _close(pubsub: Any) -> None:

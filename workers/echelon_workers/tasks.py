@@ -1,6 +1,6 @@
 """The Celery tasks: one for every queue of the configuration, all with the same body."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import Task
 from celery.exceptions import Retry
@@ -17,7 +17,7 @@ class JobDied(Exception):
     """The job has run out of decisions. Flower shows its task as failed, with the reason."""
 
 
-class JobTask(Task):  # type: ignore[misc]  # Celery's classes are untyped
+class JobTask(Task[Any, Any]):
     """One attempt of one job. An attempt that does not end its job ends its Celery task as a retry."""
 
     abstract = True
@@ -29,7 +29,8 @@ class JobTask(Task):  # type: ignore[misc]  # Celery's classes are untyped
 
     def run(self) -> str:
         """The request is read before awaiting: it is empty on the other side of the switch."""
-        id, lease = self.request.id, self.request.echelon_lease
+        request: Any = self.request
+        id, lease = request.id, request.echelon_lease
         end = wait_for(self.runtime.attempt(id, lease))
         if end.kind == "dead":
             raise JobDied(end.line)
@@ -44,4 +45,5 @@ def register(app: "Celery", runtime: "Runtime") -> None:
         if queue not in app.tasks:
             cls = type("QueueTask", (JobTask,), {"name": queue, "abstract": False, "__module__": __name__})
             app.register_task(cls())
-        app.tasks[queue].runtime = runtime
+        task: Any = app.tasks[queue]
+        task.runtime = runtime

@@ -69,6 +69,8 @@ def _advice(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     written = text.splitlines()[line - 1 : line]
     if written and "\t" in written[0][: len(written[0]) - len(written[0].lstrip())]:
         return "indent with spaces, not tabs"
+    if written and "flow" in said and "${" in written[0]:
+        return "inside { } and [ ] put ${...} in quotes"
     if "mapping values are not allowed" in said or "expected ':'" in said:
         return "check the indentation, and quote text that holds `: `"
     if "simple key" in said or "block end" in said or "block mapping" in said:

@@ -2,24 +2,35 @@
 
 from collections.abc import Sequence
 from importlib import import_module, metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from .failures import reported
 from .where import Where, where_options
 
-#: command -> module, attribute, and the extra of the distribution that it needs beside `cli`
+
+class _Command(NamedTuple):
+    """Where a command is, which extra of the distribution it needs, and what it does, in one line."""
+
+    module: str
+    name: str
+    extra: str
+    does: str
+
+
 _COMMANDS = {
-    "up": (".up", "up_command", "workers,api,flower,embedded"),
-    "worker": (".worker", "worker_command", "workers"),
-    "submit": (".submit", "submit_command", "cli"),
-    "run": (".run", "run_command", "cli"),
-    "status": (".status", "status_command", "cli"),
-    "config": (".publish", "config_group", "cli"),
-    "init": (".config", "init_command", "cli"),
-    "simulator": ("..simulator.command", "simulator_command", "simulator"),
-    "demo": (".demo", "demo_command", "all"),
+    "up": _Command(".up", "up_command", "all", "Start a whole cluster in the foreground; Ctrl-C stops it."),
+    "worker": _Command(".worker", "worker_command", "workers", "Run one Celery worker for some queues, or for all."),
+    "submit": _Command(".submit", "submit_command", "cli", "Submit one job; with --wait, print its answer."),
+    "run": _Command(".run", "run_command", "cli", "Submit a whole file and write the answers to another."),
+    "status": _Command(".status", "status_command", "cli", "Show queues, workers and the server, as they are now."),
+    "config": _Command(".publish", "config_group", "cli", "Check, show and publish the configuration."),
+    "init": _Command(".config", "init_command", "cli", "Write a starter configuration."),
+    "simulator": _Command(
+        "..simulator.command", "simulator_command", "simulator", "Serve fake providers that count what arrives."
+    ),
+    "demo": _Command(".demo", "demo_command", "all", "See it at work: 300 prompts on the simulator, and a report."),
 }
 
 
@@ -34,15 +45,20 @@ class Program(click.Group):
         """Import it. Raises ClickException, saying what to install, when something that it needs is missing."""
         if cmd_name not in _COMMANDS:
             return None
-        module, name, extra = _COMMANDS[cmd_name]
+        about = _COMMANDS[cmd_name]
         try:
-            command: click.Command = getattr(import_module(module, __package__), name)
+            command: click.Command = getattr(import_module(about.module, __package__), about.name)
         except ModuleNotFoundError as missing:
             if (missing.name or "").startswith("echelon"):
                 raise
-            advice = f"pip install 'echelon-cluster[{extra}]'"
+            advice = f"pip install 'echelon-cluster[{about.extra}]'"
             raise click.ClickException(f"{cmd_name} needs {missing.name}, which is not installed ({advice})") from None
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about.does) for name, about in _COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

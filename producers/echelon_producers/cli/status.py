@@ -16,7 +16,7 @@ _AGAIN_S = 1.0
 _COUNTED = ("waiting", "delayed", "running", "answered", "dead", "expired", "cancelled", "retries")
 
 
-@click.command("status", short_help="Queues, workers and the server, as they are now.")
+@click.command("status")
 @where_options
 @click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
 @click.option("--all", "every", is_flag=True, help="Also the queues in which nothing has happened.")

@@ -14,7 +14,7 @@ from .failures import InputWrong, WorkFailed, warn
 from .where import Where, pass_where, where_options
 
 
-@click.command("submit", short_help="Submit one job; with --wait, print its answer.")
+@click.command("submit")
 @where_options
 @click.argument("target", metavar="TARGET")
 @click.argument("prompt", required=False, metavar="[PROMPT or -]")

@@ -25,7 +25,7 @@ _LOOK_EVERY_S = 0.2
 _NEEDS = {"api": ("fastapi", "api"), "flower": ("flower", "flower")}
 
 
-@click.command("up", short_help="Start a whole cluster in the foreground; Ctrl-C stops it.")
+@click.command("up")
 @where_options
 @click.option("--simulate", is_flag=True, help="Start the simulator and point every instance at it: no keys needed.")
 @click.option("--per-queue", is_flag=True, help="One worker process for each queue instead of one for all.")

@@ -14,7 +14,7 @@ from .where import Where, pass_where, where_options
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-@click.command("worker", short_help="Run one Celery worker for some queues, or for all.")
+@click.command("worker")
 @where_options
 @click.argument("queues", nargs=-1, metavar="[QUEUE]...")
 @click.option("--slots", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Jobs to run at once.")

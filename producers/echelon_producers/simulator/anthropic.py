@@ -39,7 +39,7 @@ class Anthropic:
     """`/anthropic/v1/messages` and `/anthropic/v1/models`."""
 
     name: Provider = "anthropic"
-    default_models = ("claude-sonnet-4-5", "claude-haiku-4-5")
+    default_models = ("claude-sonnet-5", "claude-haiku-4-5")
 
     def target(self, method: str, tail: str) -> Target | Literal["method"] | None:
         """See `Wire.target`."""

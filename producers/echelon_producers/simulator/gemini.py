@@ -1,6 +1,8 @@
 """Gemini's generateContent: https://ai.google.dev/api/generate-content."""
 
 import math
+import re
+from functools import cache
 from typing import Any, Literal
 
 from .exchange import Ask, Failure, Json, Reply, Standing, Tool, bad_request
@@ -68,14 +70,14 @@ class Gemini:
         if not isinstance(contents, list) or not contents:
             raise bad_request("* GenerateContentRequest.contents: contents is not specified")
         read = [_parts(content, place) for place, content in enumerate(contents)]
-        system = body.get("systemInstruction") or body.get("system_instruction")
+        system = _get(body, "systemInstruction")
         texts = [_parts(system, 0)[0]] if system else []
         texts += [text for text, _, _ in read]
-        config = body.get("generationConfig") or body.get("generation_config") or {}
+        config = _get(body, "generationConfig") or {}
         choice, named = _tool_choice(body)
         asked = contents[-1].get("role") in (None, "user") and not read[-1][2]
-        schema = _first(config, "responseJsonSchema", "_responseJsonSchema", "responseSchema", "response_schema")
-        thinking = config.get("thinkingConfig") or {}
+        schema = _get(config, "responseJsonSchema", "_responseJsonSchema", "responseSchema")
+        thinking = _get(config, "thinkingConfig") or {}
         return Ask(
             model=received.target.model or "",
             text="\n".join(texts),
@@ -88,10 +90,10 @@ class Gemini:
             tools=_tools(body.get("tools")),
             tool_choice=choice,
             tool_named=named,
-            json=_first(config, "responseMimeType", "response_mime_type") == "application/json",
+            json=_get(config, "responseMimeType") == "application/json",
             schema=schema,
             thinking_budget=_thinking_budget(thinking),
-            show_thoughts=bool(thinking.get("includeThoughts")),
+            show_thoughts=bool(_get(thinking, "includeThoughts")),
         )
 
     def plain(self, ask: Ask, reply: Reply) -> Json:
@@ -159,8 +161,15 @@ class Gemini:
                 "supportedGenerationMethods": ["generateContent", "streamGenerateContent"]}  # fmt: skip
 
 
-def _first(values: dict[str, Any], *names: str) -> Any:
-    return next((values[name] for name in names if values.get(name) is not None), None)
+def _get(values: dict[str, Any], *names: str) -> Any:
+    """The first of the fields that is there; the API takes camelCase and snake_case, and clients mix them."""
+    spellings = (spelling for name in names for spelling in (name, _snake(name)))
+    return next((values[spelling] for spelling in spellings if values.get(spelling) is not None), None)
+
+
+@cache
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter.group().lower()}", name)
 
 
 def _parts(content: Json, place: int) -> tuple[str, int, bool]:
@@ -170,45 +179,44 @@ def _parts(content: Json, place: int) -> tuple[str, int, bool]:
         raise bad_request(f"* GenerateContentRequest.contents[{place}].parts: contents.parts must not be empty.")
     texts: list[str] = []
     for part in parts:
-        value = part.get("functionCall") or part.get("functionResponse")
+        value = _get(part, "functionCall", "functionResponse")
         texts.append(compact(value).decode() if value else str(part.get("text") or ""))
-    images = sum("inlineData" in part or "fileData" in part for part in parts)
-    return "\n".join(texts), images, any("functionResponse" in part for part in parts)
+    images = sum(_get(part, "inlineData", "fileData") is not None for part in parts)
+    return "\n".join(texts), images, any(_get(part, "functionResponse") for part in parts)
 
 
 def _max_tokens(config: dict[str, Any]) -> int | None:
-    most = _first(config, "maxOutputTokens", "max_output_tokens")
+    most = _get(config, "maxOutputTokens")
     if most is not None and (not isinstance(most, int) or most < 1):
         raise bad_request("* GenerateContentRequest.generation_config.max_output_tokens: must be positive.")
     return most
 
 
 def _tools(tools: Json) -> tuple[Tool, ...]:
-    declared = [one for tool in tools or [] for one in _first(tool, "functionDeclarations", "function_declarations")
-                or []]  # fmt: skip
+    declared = [one for tool in tools or [] for one in _get(tool, "functionDeclarations") or []]
     for place, one in enumerate(declared):
         if not one.get("name"):
             raise bad_request(f"* GenerateContentRequest.tools[0].function_declarations[{place}].name: missing name.")
-    schemas = [_first(one, "parametersJsonSchema", "parameters_json_schema", "parameters") for one in declared]
+    schemas = [_get(one, "parametersJsonSchema", "parameters") for one in declared]
     return tuple(Tool(name=one["name"], schema=schema or {"type": "object"})
                  for one, schema in zip(declared, schemas, strict=True))  # fmt: skip
 
 
 def _tool_choice(body: dict[str, Any]) -> tuple[Literal["none", "auto", "required"], str | None]:
-    config = _first(body, "toolConfig", "tool_config") or {}
-    calling = _first(config, "functionCallingConfig", "function_calling_config") or {}
+    config = _get(body, "toolConfig") or {}
+    calling = _get(config, "functionCallingConfig") or {}
     mode = str(calling.get("mode", "AUTO")).upper()
     if mode == "NONE":
         return "none", None
-    allowed = _first(calling, "allowedFunctionNames", "allowed_function_names") or [None]
+    allowed = _get(calling, "allowedFunctionNames") or [None]
     return ("required", allowed[0]) if mode == "ANY" else ("auto", None)
 
 
 def _thinking_budget(thinking: dict[str, Any]) -> int | None:
-    budget = thinking.get("thinkingBudget")
+    budget = _get(thinking, "thinkingBudget")
     if budget is None:
         # A level, or thoughts asked for without a budget, leaves the amount to the model.
-        return _DYNAMIC_BUDGET if thinking.get("thinkingLevel") or thinking.get("includeThoughts") else None
+        return _DYNAMIC_BUDGET if _get(thinking, "thinkingLevel", "includeThoughts") else None
     if budget == -1:
         return _DYNAMIC_BUDGET
     return int(budget) or None

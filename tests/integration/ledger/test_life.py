@@ -53,7 +53,13 @@ class Life(RuleBasedStateMachine):
 
     def _take(self, worker: str, want: int) -> list[Grant]:
         verb = take(
-            worker, self.sequence[worker], self.claimed[worker], [(q, "i") for q in QUEUES], want=want, fills=False, terms=TERMS
+            worker,
+            self.sequence[worker],
+            self.claimed[worker],
+            [(q, "i") for q in QUEUES],
+            want=want,
+            fills=False,
+            terms=TERMS,
         )
         grants = self.ledger.run(verb).grants
         assert self.ledger.run(verb).grants == grants
@@ -90,7 +96,9 @@ class Life(RuleBasedStateMachine):
         self._granted(grants)
         self.lost[worker] = grants
 
-    @rule(grant=consumes(grants), decision=st.sampled_from(["answer", "bury", "retry", "delay"]), times=st.integers(1, 3))
+    @rule(
+        grant=consumes(grants), decision=st.sampled_from(["answer", "bury", "retry", "delay"]), times=st.integers(1, 3)
+    )
     def finish(self, grant: Grant, decision: str, times: int) -> None:
         held = self.places[grant.id] == "running" and self.leases[grant.id] == grant.lease
         end = Finish(

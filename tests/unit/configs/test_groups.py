@@ -201,7 +201,7 @@ def test_errors_in_a_groups_own_file_name_that_file(error: Error) -> None:
     found = error(
         "task_groups: {g: {file: g.yaml}}", **{"llms/groups/g.yaml": "e:\n  models: [openai-gpt4]\n  rpm: 3\n"}
     )
-    assert found == "g.yaml:3: e.rpm: unknown key 'rpm' (did you mean rpm_limit or tpm_limit?)"
+    assert found == "g.yaml:3: e.rpm: unknown key 'rpm' (did you mean rpm_limit?)"
 
 
 def test_a_disabled_group_is_left_out_and_its_file_need_not_be_there(configuration: Build) -> None:

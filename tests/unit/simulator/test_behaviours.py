@@ -45,7 +45,8 @@ def test_a_limit_belongs_to_the_entry_it_is_written_in(
 
 def test_latencies_are_the_same_for_the_same_seed() -> None:
     def draws(seed: int) -> list[float]:
-        live = Behaviours(parse_script({"seed": seed, "models": {"*": {"latency_s": {"p50": 1, "p99": 9}}}})).of("m", "", "")
+        script = parse_script({"seed": seed, "models": {"*": {"latency_s": {"p50": 1, "p99": 9}}}})
+        live = Behaviours(script).of("m", "", "")
         return [live.draw_latency_s() for _ in range(20)]
 
     assert draws(1) == draws(1) != draws(2)

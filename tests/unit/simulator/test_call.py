@@ -33,12 +33,14 @@ WIRES: dict[str, tuple[Wire, Received, dict[str, Any]]] = {
         {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "generationConfig": {}, "tools": []},
     ),
 }
+FIELDS = ["role", "content", "type", "text", "function", "name", "parts", "format", "schema", "input"]
+OPTIONS = ["stream", "tool_choice", "response_format", "output_config", "system", "toolConfig", "max_completion_tokens",
+           "reasoning_effort", "systemInstruction"]  # fmt: skip
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(
-        ["role", "content", "type", "text", "function", "name", "parts", "format", "schema", "input"]), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 def call(provider: str, body: Any, simulation: Simulation | None = None) -> tuple[Call, Verdict]:
@@ -54,9 +56,7 @@ def call(provider: str, body: Any, simulation: Simulation | None = None) -> tupl
 def test_any_body_gets_an_answer_or_a_400(provider: str, data: st.DataObject) -> None:
     wire, _, good = WIRES[provider]
     body = dict(good)
-    for name in data.draw(st.sets(st.sampled_from(
-        [*good, "stream", "tool_choice", "response_format", "output_config", "system", "toolConfig", "max_completion_tokens",
-         "reasoning_effort", "systemInstruction"]), max_size=3)):  # fmt: skip
+    for name in data.draw(st.sets(st.sampled_from([*good, *OPTIONS]), max_size=3)):
         body[name] = data.draw(ANY_JSON)
     made, verdict = call(provider, body)
     if verdict.failure is not None:
@@ -116,7 +116,8 @@ def test_a_reset_forgets_what_arrived_but_not_what_is_in_flight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0ms"), (0.0121, "13ms"), (1.2, "1.2s"), (59.9999, "1m0s"), (360, "6m0s"), (3661, "1h1m1s")]
+    ("seconds", "text"),
+    [(0, "0ms"), (0.0121, "13ms"), (1.2, "1.2s"), (59.9999, "1m0s"), (360, "6m0s"), (3661, "1h1m1s")],
 )
 def test_a_duration_reads_as_openai_writes_it(seconds: float, text: str) -> None:
     assert duration(seconds) == text

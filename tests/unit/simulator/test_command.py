@@ -43,7 +43,8 @@ def test_another_latency_is_refused(text: str) -> None:
 
 
 def test_the_options_fill_in_what_the_script_leaves_open() -> None:
-    script = with_options(parse_script({"seed": 1, "models": {"*": {"context_window": 9}, "m": {"latency_s": 3}}}), "0.5", 2)
+    given = parse_script({"seed": 1, "models": {"*": {"context_window": 9}, "m": {"latency_s": 3}}})
+    script = with_options(given, "0.5", 2)
     assert script.seed == 2
     assert script.to_json()["models"] == {"*": {"context_window": 9, "latency_s": {"constant": 0.5}},
                                           "m": {"latency_s": {"constant": 3.0}}}  # fmt: skip

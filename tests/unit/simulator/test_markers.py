@@ -11,7 +11,8 @@ def test_a_prompt_without_markers_says_nothing() -> None:
 
 
 def test_settings_of_one_marker_and_of_several_add_up() -> None:
-    marked = read_markers("x [[sim:fault=429,retry_after=2,times=3,model=gpt-*]] y [[sim:latency=2.5, tokens=300]] [[sim:tool]]")
+    text = "x [[sim:fault=429,retry_after=2,times=3,model=gpt-*]] y [[sim:latency=2.5, tokens=300]] [[sim:tool]]"
+    marked = read_markers(text)
     (fault,) = marked.faults
     assert (fault.kind, fault.retry_after_s, fault.count, fault.model) == ("429", 2, 3, "gpt-*")
     assert (marked.latency_s, marked.tokens, marked.tool) == (2.5, 300, "")

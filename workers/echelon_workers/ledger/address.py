@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
@@ -85,7 +86,7 @@ class Address:
             self._client_url,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
-            retry=_retry(retries, redis.asyncio.retry.Retry),
+            retry=_retry(retries, AsyncRetry),
             max_connections=connections,
         )
 

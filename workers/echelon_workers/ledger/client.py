@@ -64,7 +64,10 @@ class AsyncLedger:
             again = await self._round_trip([("EVAL", verbs[i].script.text, verbs[i]) for i in missing])
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        return [reply if isinstance(reply, Exception) else verb.read(reply) for verb, reply in zip(verbs, replies, strict=True)]
+        return [
+            reply if isinstance(reply, Exception) else verb.read(reply)
+            for verb, reply in zip(verbs, replies, strict=True)
+        ]
 
     async def _round_trip(self, calls: list[tuple[str, str, Verb[T]]]) -> list[Any]:
         async with self.redis.pipeline(transaction=False) as pipe:

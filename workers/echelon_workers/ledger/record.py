@@ -12,9 +12,10 @@ State = Literal["queued", "delayed", "running", "answered", "dead", "cancelled",
 #: The states that a job does not leave by itself.
 ENDED: frozenset[str] = frozenset({"answered", "dead", "cancelled", "expired"})
 
-FIELDS = (
-    "state queue home target node priority created deadline started ended attempts worker instance error answer trail"
-).split()
+FIELDS = [
+    *("state", "queue", "home", "target", "node", "priority", "created", "deadline", "started", "ended"),
+    *("attempts", "worker", "instance", "error", "answer", "trail"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ def current(ledger: Ledger) -> Revision | None:
 
 async def current_async(ledger: AsyncLedger) -> Revision | None:
     """As `current`, in an event loop."""
-    reply: Any = await ledger.redis.hmget(ledger.keys.of("revision"), ["number", "digest", "document"])  # type: ignore[misc]
+    reply: Any = await ledger.redis.hmget(ledger.keys.of("revision"), ["number", "digest", "document"])
     return _read(reply)
 
 

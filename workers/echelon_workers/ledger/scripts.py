@@ -11,7 +11,7 @@ from importlib.resources import files
 
 from .keys import lua_preamble
 
-_LUA = files(__package__) / "lua"
+_LUA = files("echelon_workers.ledger") / "lua"
 
 
 @dataclass(frozen=True, slots=True)

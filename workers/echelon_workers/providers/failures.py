@@ -150,7 +150,10 @@ def _said(exc: Exception) -> str:
     if isinstance(exc, library.ModelHTTPError):
         return f"HTTP {exc.status_code}: {_words(exc) or 'no reason given'}"
     if isinstance(exc, library.ModelConnectionError):
-        return f"{exc.message or type(exc).__name__} ({exc.phase or 'unknown'} phase)"
+        # The SDKs' own words are the same for everything; what lies underneath says what happened.
+        *_, root = _causes(exc)
+        said = "the connection failed" if _is_cut(exc) else "no answer in time"
+        return f"{said} ({type(root).__name__}: {_first_line(root)})"
     if isinstance(exc, ValidationError):
         return f"an answer of another shape ({exc.error_count()} fields are not as the provider documents them)"
     if _is_broken_body(exc):
@@ -188,7 +191,7 @@ def _says(exc: library.ModelHTTPError, phrases: tuple[str, ...]) -> bool:
     return any(phrase in words for phrase in phrases)
 
 
-def _first_line(exc: Exception) -> str:
+def _first_line(exc: BaseException) -> str:
     return str(exc).split("\n", 1)[0][:120]
 
 
