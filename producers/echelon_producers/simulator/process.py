@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -10,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-_READY_WITHIN_S = 30.0
 _STOP_WITHIN_S = 5.0
 
 
@@ -79,14 +79,16 @@ class SimulatorProcess(SimulatorControl):
 
     def start(self) -> str:
         """Start it and wait until it listens; its URL. Raises `RuntimeError` when it does not come up."""
-        process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        # The first line comes when it listens; without one it has ended, and standard error says why.
-        line = process.stdout.readline()
-        if not line.startswith("simulator: "):
-            _, problem = process.communicate(timeout=_READY_WITHIN_S)
-            raise RuntimeError(f"the simulator did not start: {problem.strip() or 'it printed nothing'}")
+        # A file, because a pipe that nobody reads would stop the server once it is full.
+        with tempfile.TemporaryFile("w+") as complaints:
+            process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=complaints, text=True)
+            assert process.stdout is not None
+            # The first line comes when it listens; without one it has ended, and standard error says why.
+            line = process.stdout.readline()
+            if not line.startswith("simulator: "):
+                process.communicate()
+                complaints.seek(0)
+                raise RuntimeError(f"the simulator did not start: {complaints.read().strip() or 'it printed nothing'}")
         self._process = process
         self.url = line.removeprefix("simulator: ").strip()
         return self.url

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -310,11 +310,45 @@ def instance_of(wire: Wire, **fields: Any) -> Instance:
     return Instance(**{**given, **fields})
 
 
+class Line:
+    """Providers kept between tests, on one event loop; the far side is whichever the test set up."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+        self.far: Far | None = None
+        self.http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer), event_hooks=hooks())
+        self._kept: dict[tuple[str, ...], Providers] = {}
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        assert self.far is not None
+        return self.far(request)
+
+    def complete(self, call: Call, environment: dict[str, str], simulator_url: str | None) -> ProviderAnswer:
+        key = (call.instance.provider, simulator_url or "", json.dumps(environment, sort_keys=True))
+        if key not in self._kept:
+            self._kept[key] = Providers(
+                environment=environment, max_connections=1, simulator_url=simulator_url, http=self.http
+            )
+        return self.runner.run(self._kept[key].complete(call))
+
+    def close(self) -> None:
+        self.runner.run(self.http.aclose())
+        self.runner.close()
+
+
+@pytest.fixture(scope="session")
+def line() -> Iterator[Line]:
+    """One line for all tests: building a provider's client takes longer than a test."""
+    kept = Line()
+    yield kept
+    kept.close()
+
+
 Ask = Callable[..., ProviderAnswer]
 
 
 @pytest.fixture
-def ask(wire: Wire, far: Far) -> Ask:
+def ask(wire: Wire, far: Far, line: Line) -> Ask:
     """Make one call: `ask(prompt=..., settings={...}, instance={...}, timeout_s=..., job_id=...)`."""
 
     def go(
@@ -331,23 +365,15 @@ def ask(wire: Wire, far: Far) -> Ask:
         call = Call(
             instance=instance_of(wire, **(instance or {})),
             request=parse_request(request if "messages" in request else {"prompt": "Hi", **request}),
-            settings=_settings(settings or {}),
+            settings=_settings(dict(settings or {})),
             timeout_s=timeout_s,
             job_id=job_id,
             attempt=attempt,
         )
-        return asyncio.run(_once(call, far, ENVIRONMENT if environment is None else environment, simulator_url))
+        line.far = far
+        return line.complete(call, ENVIRONMENT if environment is None else environment, simulator_url)
 
     return go
-
-
-async def _once(call: Call, far: Far, environment: dict[str, str], simulator_url: str | None) -> ProviderAnswer:
-    async with httpx2.AsyncClient(transport=httpx2.MockTransport(far), event_hooks=hooks()) as http:
-        providers = Providers(environment=environment, max_connections=1, simulator_url=simulator_url, http=http)
-        try:
-            return await providers.complete(call)
-        finally:
-            await providers.aclose()
 
 
 def _settings(given: dict[str, Any]) -> CallSettings:

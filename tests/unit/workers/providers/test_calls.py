@@ -66,7 +66,7 @@ def test_nothing_of_the_sdks_own_environment_reaches_the_wire(
         monkeypatch.setenv(name, "from-the-shell")
     for name in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
         monkeypatch.setenv(name, "http://elsewhere.invalid")
-    ask()
+    ask(instance={"name": "built-here"})
     (request,) = far.requests
     assert "from-the-shell" not in repr(request.headers.raw)
     assert "elsewhere" not in str(request.url)
@@ -114,7 +114,7 @@ def test_a_server_without_key_gets_a_placeholder(
 ) -> None:
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY"):
         monkeypatch.setenv(name, "from-the-shell")
-    ask(instance={"api_key": None}, environment={})
+    ask(instance={"api_key": None, "name": "built-here"}, environment={})
     name, value = KEY_HEADERS[wire.provider]
     assert far.requests[0].headers[name] == value.replace(KEY, "not-needed")
 

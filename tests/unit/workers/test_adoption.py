@@ -1,0 +1,125 @@
+"""Foreign messages, as kombu writes them: adopted or refused, never an exception."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worker_process import FAST, write_configs
+
+from echelon_configs import Configuration, load
+from echelon_workers.adoption import Refused, adopt
+from echelon_workers.ledger.verbs import NewJob
+
+
+@pytest.fixture(scope="module")
+def configuration(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
+    return load(write_configs(Path(tmp_path_factory.mktemp("adoption")) / "configs")).configuration
+
+
+def message(
+    args: list[Any] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    headers: dict[str, Any] | None = None,
+    properties: dict[str, Any] | None = None,
+    embed: dict[str, Any] | None = None,
+    **envelope: Any,
+) -> bytes:
+    body = json.dumps([args or [], {"prompt": "hello"} if kwargs is None else kwargs, embed or {}]).encode()
+    whole = {
+        "body": base64.b64encode(body).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"lang": "py", "task": FAST, "id": "3d3a", "eta": None, "expires": None, **(headers or {})},
+        "properties": {"body_encoding": "base64", "delivery_info": {"routing_key": FAST}, **(properties or {})},
+        **envelope,
+    }
+    return json.dumps(whole).encode()
+
+
+def adopted(raw: bytes, configuration: Configuration) -> NewJob:
+    job = adopt(raw, configuration)
+    assert isinstance(job, NewJob), job
+    return job
+
+
+def refused(raw: bytes, configuration: Configuration) -> str:
+    refusal = adopt(raw, configuration)
+    assert isinstance(refusal, Refused)
+    return refusal.why
+
+
+def test_a_message_becomes_a_job_of_the_same_id(configuration: Configuration) -> None:
+    job = adopted(message(properties={"priority": 4}), configuration)
+    assert (job.id, job.queue, job.target, job.priority, job.foreign) == ("3d3a", FAST, FAST, 4, True)
+    assert json.loads(job.request) == {"prompt": "hello"}
+    assert job.deadline_ms == configuration.defaults.deadline_s * 1000
+
+
+def test_the_task_may_be_any_target_and_a_node_may_be_named(configuration: Configuration) -> None:
+    assert adopted(message(headers={"task": "fast_group"}), configuration).queue == FAST
+    job = adopted(message(kwargs={"prompt": "x", "node": "polite_node"}), configuration)
+    assert (job.node, json.loads(job.request)) == ("polite_node", {"prompt": "x"})
+
+
+def test_expires_becomes_the_deadline(configuration: Configuration) -> None:
+    assert adopted(message(headers={"expires": "2999-01-01T00:00:00+00:00"}), configuration).deadline_ms > 10**12
+    assert adopted(message(headers={"expires": "1999-01-01T00:00:00"}), configuration).deadline_ms == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (message(headers={"eta": "2030-01-01T00:00:00"}), "countdown and eta are not supported"),
+        (message(embed={"callbacks": [{}]}), "link is not supported"),
+        (message(embed={"errbacks": [{}]}), "link_error is not supported"),
+        (message(embed={"chain": [{}]}), "chains are not supported"),
+        (message(embed={"chord": {}, "chain": [1]}), "chains are not supported"),
+        (message(args=["hello"]), "positional arguments are not understood"),
+        (message(kwargs={}), "prompt"),
+        (message(kwargs={"prompt": "x", "tempreture": 1}), "temperature"),
+        (message(kwargs={"prompt": "x", "node": "rude_node"}), "polite_node"),
+        (message(headers={"task": "fast_group.echelon9"}), "fast_group.echelon1"),
+        (message(headers={"task": None}), "names no task"),
+        (message(headers={"id": "a b"}), "'a b' cannot be used"),
+        (message(headers={"expires": "soon"}), "not a Celery message of protocol 2"),
+        (message(**{"content-type": "application/x-python-serialize"}), "task_serializer='json'"),
+        (message(body="%%%"), "not a Celery message"),
+        (b"{", "not a Celery message"),
+        (b"{" * 100_000, "not a Celery message"),
+        (b'{"headers": 7, "body": []}', "cannot be used"),
+    ],
+)
+def test_what_cannot_be_a_job_is_refused_with_its_reason(raw: bytes, why: str, configuration: Configuration) -> None:
+    assert why in refused(raw, configuration)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(raw=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_garbage_is_always_refused_and_never_raises(raw: bytes, configuration: Configuration) -> None:
+    assert isinstance(adopt(raw, configuration), Refused)
+
+
+@given(
+    field=st.sampled_from(["headers", "properties", "body", "content-type"]),
+    inner=st.sampled_from(["task", "id", "eta", "expires", "priority", "delivery_info", "body_encoding"]),
+    value=JSON,
+)
+def test_a_message_with_one_strange_value_never_raises(
+    field: str, inner: str, value: Any, configuration: Configuration
+) -> None:
+    whole = json.loads(message())
+    if isinstance(whole.get(field), dict):
+        whole[field][inner] = value
+    else:
+        whole[field] = value
+    assert isinstance(adopt(json.dumps(whole).encode(), configuration), NewJob | Refused)
