@@ -65,7 +65,11 @@ class Client:
 
         Raises SubmitInvalid, NoConfiguration, Unavailable.
         """
-        return self._send([draft(self.configuration(), _job(target, prompt, job))])[0]
+        return self.submit_job(_job(target, prompt, job))
+
+    def submit_job(self, job: Mapping[str, Any]) -> str:
+        """Submit one job that is a mapping, with the same fields and errors as `submit`."""
+        return self._send([draft(self.configuration(), job)])[0]
 
     def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
         """Submit many jobs and return their ids in order; each is a prompt or a mapping as `submit` takes. `target`
@@ -146,7 +150,11 @@ class AsyncClient:
 
     async def submit(self, target: str | None, prompt: str | None = None, **job: Any) -> str:
         """As `Client.submit`."""
-        return (await self._send([draft(await self.configuration(), _job(target, prompt, job))]))[0]
+        return await self.submit_job(_job(target, prompt, job))
+
+    async def submit_job(self, job: Mapping[str, Any]) -> str:
+        """As `Client.submit_job`."""
+        return (await self._send([draft(await self.configuration(), job)]))[0]
 
     async def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
         """As `Client.submit_many`."""

@@ -237,6 +237,15 @@ def test_terminating_a_task_cancels_its_job(
     assert counts(ledger) == {}
 
 
+def test_revoking_a_job_that_waits_cancels_it_when_its_turn_comes(start: Start, client: Client, app: Celery) -> None:
+    start(SLOW)
+    job, other = client.submit_many(["say never", "say now"], target=FAST)
+    app.control.revoke(job, reply=True)
+    app.control.add_consumer(FAST, reply=True)
+    assert client.result(other, 20).text == "now"
+    until(lambda: client.status(job).state == "cancelled", what="the job is cancelled")
+
+
 def test_an_unknown_queue_is_refused_by_name(start: Start) -> None:
     worker = start("fast_group.echelon9", wait=False)
     assert worker.process.wait(30) == 2
@@ -372,4 +381,12 @@ def test_two_workers_share_a_queue_without_running_a_job_twice(
 def test_a_worker_started_before_anything_is_published_says_so(address: Address, tmp_path: Path) -> None:
     worker = start_worker(address, tmp_path / "w.log", wait=False, ECHELON_CONFIGS=str(tmp_path / "none"))
     assert worker.process.wait(30) == 2
-    assert "no configuration" in worker.output()
+    assert "no configuration is published in this Redis" in worker.output()
+
+
+def test_the_first_worker_publishes_its_own_configuration(address: Address, tmp_path: Path) -> None:
+    configs = write_configs(tmp_path / "configs")
+    worker = start_worker(address, tmp_path / "w.log", ECHELON_CONFIGS=str(configs))
+    with Client(address.url, namespace=address.namespace) as client:
+        assert client.result(client.submit(FAST, "say hello"), 20).text == "hello"
+    assert worker.stop() == 0

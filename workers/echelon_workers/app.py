@@ -4,9 +4,11 @@ How a job gets from `echelon submit` to a provider and back, file by file: docs/
 """
 
 import os
+import warnings
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import CPendingDeprecationWarning
 
 from .ledger.keys import PRIORITIES
 from .settings import WorkerSettings
@@ -14,6 +16,8 @@ from .settings import WorkerSettings
 
 def make_app(settings: WorkerSettings) -> Celery:
     """A Celery app for the cluster at `settings.address`. It connects to nothing until it is used."""
+    # Celery warns at every lost connection that this setting's default will change; it is set below.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, module=r"celery\.worker\.consumer")
     address = settings.address
     app = Celery("echelon", broker=address.broker_url, events="echelon_workers.events:Events", set_as_current=False)
     app.echelon_settings = settings  # type: ignore[attr-defined]

@@ -16,13 +16,13 @@ from uuid import uuid4
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from echelon_configs import Configuration
+from echelon_configs import Configuration, ConfigurationInvalid, load
 
 from .attempt import attempt, put_away
 from .errors import AttemptFailed
 from .hand import Hand, Held
 from .ledger import revisions
-from .ledger.client import AsyncLedger
+from .ledger.client import AsyncLedger, Ledger
 from .ledger.verbs import Grant, renew
 from .outbox import Outbox
 from .outcome import End
@@ -68,9 +68,7 @@ class Runtime:
         self.outbox = Outbox(AsyncLedger(self.settings.address))
         revision = await revisions.current_async(self.ledger)
         if revision is None:
-            raise NothingPublished(
-                "no configuration is published in this Redis (would be right: echelon up, or echelon worker)"
-            )
+            revision = await asyncio.to_thread(self._publish_own)
         self.revision = revision.number
         self.configuration = Configuration.model_validate_json(revision.document)
         self.terms = self.settings.terms(self.configuration.defaults.retention_s)
@@ -83,6 +81,25 @@ class Runtime:
         self.pool.ended, self.pool.stop_job, self.pool.grown = self._task_ended, self._stop_task, self.taker.wake
         for coroutine in (self.outbox.run(), self._beat(), self._listen(), self.taker.run()):
             self._tasks.append(asyncio.get_running_loop().create_task(coroutine))
+
+    def _publish_own(self) -> revisions.Revision:
+        """With nothing in force yet, the configuration of this worker's own folder is put in force."""
+        try:
+            configuration = load(self.settings.configs).configuration
+        except ConfigurationInvalid as exc:
+            raise NothingPublished(
+                f"no configuration is published in this Redis, and that of {self.settings.configs} cannot be used:\n{exc}"
+            ) from exc
+        ledger = Ledger(self.settings.address)
+        try:
+            document = configuration.model_dump_json()
+            revisions.publish(ledger, configuration.digest(), document, only_if_none=True)
+            published = revisions.current(ledger)
+        finally:
+            ledger.close()
+        if published is None:
+            raise NothingPublished("the configuration was published and is gone again: somebody empties this Redis")
+        return published
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run a coroutine in the loop, from another thread, and wait for it."""

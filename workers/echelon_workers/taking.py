@@ -5,6 +5,7 @@ around it may lose its broker connection and start again; what is held and what 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
 from .adoption import Refused, adopt
-from .ledger.verbs import Grant, NewJob, Taken, refuse, submit, take
+from .ledger.verbs import Grant, NewJob, refuse, submit, take
 from .outcome import celery_failure
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ logger = get_logger(__name__)
 MOST_A_TAKE = 100
 #: How often an idle worker looks for jobs that nobody announced (a plain Celery client pushes without a word).
 SAFETY_POLL_S = 1.0
+#: What `_take_once` answers: a full worker waits for a slot, an idle one for work; neither knows when.
+FULL_S, IDLE_S = float("-inf"), float("inf")
 
 Deliver = Callable[[Grant], None]
 
@@ -73,10 +76,10 @@ class Taker:
                 await self._idle(wait_s)
 
     async def _take_once(self) -> float | None:
-        """One take. Returns how long there is nothing to do, or None to go on at once."""
+        """One take. Returns for how long there is nothing to do, or None to go on at once."""
         free = self._runtime.free
         if free == 0:
-            return float("inf")
+            return FULL_S
         want = min(free, MOST_A_TAKE)
         queues = self._rotated()
         verb = take(
@@ -98,7 +101,7 @@ class Taker:
         if taken.grants or taken.raws:
             await asyncio.sleep(0)
             return None
-        return SAFETY_POLL_S if taken.next_due_ms is None else min(SAFETY_POLL_S, taken.next_due_ms / 1000)
+        return IDLE_S if taken.next_due_ms is None else taken.next_due_ms / 1000
 
     def _rotated(self) -> tuple[tuple[str, str], ...]:
         if not self._queues:
@@ -114,15 +117,18 @@ class Taker:
             deliver(grant)
 
     async def _idle(self, wait_s: float) -> None:
-        """Wait to be woken: by a publish, by a slot that got free, or because the safety poll found something."""
-        while not await self._woken_within(wait_s):
-            if wait_s < SAFETY_POLL_S or await self._anything_waiting():
+        """Wait to be woken: by a publish, by a slot that got free, by the time, or by what the safety poll found."""
+        if wait_s == FULL_S:
+            await self._woken.wait()
+            return
+        due = time.monotonic() + wait_s
+        while not await self._woken_within(min(SAFETY_POLL_S, due - time.monotonic())):
+            if time.monotonic() >= due or await self._anything_waiting():
                 return
-            wait_s = SAFETY_POLL_S
 
-    async def _woken_within(self, wait_s: float) -> bool:
+    async def _woken_within(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(None if wait_s == float("inf") else wait_s):
+            async with asyncio.timeout(seconds):
                 await self._woken.wait()
         except TimeoutError:
             return False
@@ -153,6 +159,3 @@ class Taker:
         result = celery_failure(refused.id, refused.why, "ValueError")
         queue = refused.queue or runtime.terms.inbox
         await runtime.outbox.send(refuse(raw, refused.id, queue, error, result, runtime.terms))
-
-
-__all__ = ["Taken", "Taker"]

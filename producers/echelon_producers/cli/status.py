@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 
 import click
 from echelon_workers.ledger.status import ClusterStatus, QueueStatus, WorkerStatus
@@ -13,7 +14,10 @@ from ..client import Client
 from .where import Where, pass_where, where_options
 
 _AGAIN_S = 1.0
-_COUNTED = ("waiting", "delayed", "running", "answered", "dead", "expired", "cancelled", "retries")
+#: shown always, and shown where there is something to show: a terminal of 80 columns is enough for a healthy cluster
+_ALWAYS = ("waiting", "running", "answered")
+_SELDOM = ("delayed", "dead", "expired", "cancelled", "retries", "late")
+_PIPE_COLUMNS = 160
 
 
 @click.command("status")
@@ -30,7 +34,7 @@ def status_command(where: Where, watch: bool, every: bool, as_json: bool) -> Non
             if as_json:
                 click.echo(json.dumps(status.to_json(), ensure_ascii=False))
             else:
-                Console().print(tables(status, every=every))
+                console().print(tables(status, every=every))
             return
         try:
             _watch(client, every=every, as_json=as_json)
@@ -43,10 +47,18 @@ def _watch(client: Client, *, every: bool, as_json: bool) -> None:
         while True:
             click.echo(json.dumps(client.cluster_status().to_json(), ensure_ascii=False))
             time.sleep(_AGAIN_S)
-    with Live(console=Console(), auto_refresh=False, transient=False) as live:
+    with Live(console=console(), auto_refresh=False, transient=False) as live:
         while True:
             live.update(tables(client.cluster_status(), every=every), refresh=True)
             time.sleep(_AGAIN_S)
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, and wide enough for every column where there is none."""
+    made = Console(highlight=False)
+    if not made.is_terminal:
+        made.width = _PIPE_COLUMNS
+    return made
 
 
 def tables(status: ClusterStatus, *, every: bool = False) -> Group:
@@ -67,16 +79,15 @@ def _line(status: ClusterStatus) -> str:
 
 def _queues(status: ClusterStatus, *, every: bool) -> Table:
     shown = [queue for queue in status.queues if every or _has_something(queue)]
+    counted = (*_ALWAYS, *(name for name in _SELDOM if getattr(status.totals, name)))
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("queue", no_wrap=True)
-    for name in (*_COUNTED, "tokens", "cost USD", "workers"):
-        table.add_column(name, justify="right")
+    for name in (*counted, "tokens", "cost USD", "workers"):
+        table.add_column(name, justify="right", no_wrap=True)
     for queue in shown:
-        table.add_row(queue.name, *_numbers(queue))
-    if shown:
-        table.add_section()
+        table.add_row(queue.name, *_numbers(queue, counted))
     total = QueueStatus(name="all", kind="", counts=status.totals, served_by=len(status.workers))
-    table.add_row(f"all {len(status.queues)} queues", *_numbers(total), style="bold")
+    table.add_row(f"all {len(status.queues)} queues", *_numbers(total, counted), style="bold")
     return table
 
 
@@ -85,9 +96,9 @@ def _has_something(queue: QueueStatus) -> bool:
     return bool(counts.submitted or counts.waiting or counts.delayed or counts.running)
 
 
-def _numbers(queue: QueueStatus) -> list[str]:
+def _numbers(queue: QueueStatus, counted: Iterable[str]) -> list[str]:
     counts = queue.counts
-    numbers = [f"{getattr(counts, name):,}" for name in _COUNTED]
+    numbers = [f"{getattr(counts, name):,}" for name in counted]
     tokens = f"{counts.input_tokens + counts.output_tokens:,}"
     return [*numbers, tokens, f"{float(counts.cost_usd):.4f}", str(queue.served_by)]
 

@@ -153,7 +153,8 @@ def _said(exc: Exception) -> str:
         # The SDKs' own words are the same for everything; what lies underneath says what happened.
         *_, root = _causes(exc)
         said = "the connection failed" if _is_cut(exc) else "no answer in time"
-        return f"{said} ({type(root).__name__}: {_first_line(root)})"
+        words = f": {_first_line(root)}" if isinstance(root, OSError) or _of_transport(root) else ""
+        return f"{said} ({type(root).__name__}{words})"
     if isinstance(exc, ValidationError):
         return f"an answer of another shape ({exc.error_count()} fields are not as the provider documents them)"
     if _is_broken_body(exc):
@@ -189,6 +190,11 @@ def _error_body(exc: library.ModelHTTPError) -> Mapping[str, Any]:
 def _says(exc: library.ModelHTTPError, phrases: tuple[str, ...]) -> bool:
     words = _words(exc).lower()
     return any(phrase in words for phrase in phrases)
+
+
+def _of_transport(exc: BaseException) -> bool:
+    """Whether the error's text is about a connection, and not about what was sent over it."""
+    return type(exc).__module__.partition(".")[0] in ("aiohttp", "httpx2")
 
 
 def _first_line(exc: BaseException) -> str:

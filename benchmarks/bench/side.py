@@ -1,0 +1,94 @@
+"""One of the two sides that are compared: how its worker is started, how jobs get in, and how many have ended."""
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from .arena import Arena
+from .process import Worker
+
+BENCHMARKS = Path(__file__).resolve().parents[1]
+PROMPT = "Summarise in one sentence what the harbour master wrote about the tide."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What the jobs do: wait `nap_s` in the worker, or call the simulator through the provider library."""
+
+    nap_s: float | None = None
+    simulator_url: str = ""
+    #: where the worker writes its loop's lag, if that is wanted
+    lag: Path | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the worker is told of it."""
+        return {
+            "BENCH_NAP_S": "" if self.nap_s is None else str(self.nap_s),
+            "BENCH_LAG": str(self.lag or ""),
+            "ECHELON_SIMULATOR_URL": self.simulator_url,
+        }
+
+
+@dataclass(slots=True)
+class Side(ABC):
+    """The jobs of one side, and its worker while one runs."""
+
+    arena: Arena
+    configs: Path
+    queues: Sequence[str]
+    worker: Worker | None = field(default=None, init=False)
+
+    title: ClassVar[str]
+
+    @abstractmethod
+    def start(self, work: Work, slots: int) -> Worker:
+        """Empty this side's database, start its one worker and wait until it serves."""
+
+    @abstractmethod
+    def submit(self, jobs: int) -> list[str]:
+        """Put jobs into the queues as fast as this side can, one queue after the other; their ids."""
+
+    @abstractmethod
+    def submit_one(self) -> str:
+        """Submit one job as a web app would; its id."""
+
+    @abstractmethod
+    def left(self) -> int:
+        """Jobs that have not ended."""
+
+    @abstractmethod
+    def answered(self, ids: Sequence[str]) -> int:
+        """How many of these have their answer kept."""
+
+    def stop(self) -> None:
+        """Stop the worker."""
+        if self.worker is not None:
+            self.worker.stop()
+            self.worker = None
+
+    def drain(self, timeout_s: float = 300.0) -> None:
+        """Wait until every job has ended. Raises RuntimeError when that takes too long or the worker exits."""
+        end = time.monotonic() + timeout_s
+        while (left := self.left()) > 0:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.title}: {left} jobs have not ended after {timeout_s:g} s")
+            if self.worker is not None:
+                self.worker.check()
+            time.sleep(0.02)
+
+    def warm(self, jobs: int) -> None:
+        """Run some jobs that are not counted."""
+        self.submit(jobs)
+        self.drain()
+
+    def _launch(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Worker:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ECHELON_", "REDIS_URL"))}
+        variables: dict[str, Any] = {**inherited, "PYTHONPATH": str(BENCHMARKS), "PYTHONWARNINGS": "ignore", **environment}
+        command = ["-m", "celery", *arguments, "-n", f"{name}@bench"]
+        self.worker = self.arena.keep(Worker(command, variables, self.arena.folder / f"{name}.log"))
+        return self.worker

@@ -1,0 +1,1 @@
+"""`echelon run`: a whole file of jobs in, a whole file of answers out."""

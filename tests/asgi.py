@@ -1,0 +1,69 @@
+"""Calling an ASGI application in this process and event loop, with nothing in between."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the application sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+async def call(
+    app: Any,
+    method: str,
+    path: str,
+    body: object = b"",
+    *,
+    headers: dict[str, str] | None = None,
+    chunks: Iterable[bytes] | None = None,
+    gone: asyncio.Event | None = None,
+) -> Reply:
+    """Send one request; a body that is not bytes is sent as JSON. The caller goes away when `gone` is set."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    parts = iter([content] if chunks is None else chunks)
+    leaves = gone or asyncio.Event()
+    sent: list[dict[str, Any]] = []
+    part: bytes | None = next(parts, b"")
+
+    async def receive() -> dict[str, Any]:
+        nonlocal part
+        if part is None:
+            await leaves.wait()
+            return {"type": "http.disconnect"}
+        now, part = part, next(parts, None)
+        return {"type": "http.request", "body": now, "more_body": part is not None}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    named = {"host": "api.test", **(headers or {})}
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in named.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    await app(scope, receive, send)
+    start = sent[0]
+    given = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Reply(start["status"], given, b"".join(message.get("body", b"") for message in sent[1:]))

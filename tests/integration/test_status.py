@@ -1,0 +1,161 @@
+"""The cluster's status: every number of one moment, each job in one place."""
+
+import asyncio
+import json
+
+import pytest
+from byhand import QUEUES, Hands, publish
+
+from echelon_producers import AsyncClient, Client, NoConfiguration
+from echelon_workers.ledger.address import Address
+from echelon_workers.ledger.client import AsyncLedger, Ledger
+from echelon_workers.ledger.scripts import script
+from echelon_workers.ledger.status import ClusterStatus, Counts, cluster_status, cluster_status_async
+
+NAMED = [(name, "model" if name.startswith("model.") else "echelon") for name in QUEUES]
+
+
+@pytest.fixture
+def worked(address: Address) -> Address:
+    """A cluster in which something of every kind has happened."""
+    publish(address)
+    with Client(address.url, namespace=address.namespace) as producer, Hands(address) as hands:
+        producer.submit_many(["one", "two", "three", "four", "five"], target=QUEUES[0])
+        answered, dead, retried, late, running = hands.take(want=5)
+        hands.answer(answered)
+        hands.bury(dead)
+        hands.retry(retried, delay_ms=60_000)
+        hands.retry(late)
+        with pytest.raises(AssertionError, match="lost"):
+            hands.answer(type(late)(**{name: getattr(late, name) for name in late.__slots__} | {"lease": "99"}))
+        assert running.queue == QUEUES[0]
+        producer.submit_many([{"prompt": "high", "priority": 9}, {"prompt": "low"}], target=QUEUES[1])
+        hands.beat(queues=QUEUES[:2], slots=7)
+    return address
+
+
+def read(address: Address, revision: int = 4) -> ClusterStatus:
+    ledger = Ledger(address)
+    try:
+        return cluster_status(ledger, NAMED, revision)
+    finally:
+        ledger.close()
+
+
+def test_every_job_is_counted_where_it_is(worked: Address) -> None:
+    first, second, *others = read(worked).queues
+    assert (first.name, first.kind) == NAMED[0]
+    assert first.counts == Counts(
+        waiting=1,
+        delayed=1,
+        running=1,
+        submitted=5,
+        answered=1,
+        dead=1,
+        attempts=4,
+        retries=2,
+        late=1,
+        input_tokens=3,
+        output_tokens=5,
+        cost_usd="0.001",
+    )
+    assert (second.counts.waiting, second.waiting_by_priority) == (2, {0: 1, 9: 1})
+    assert [queue.counts for queue in others] == [Counts(), Counts()]
+
+
+def test_totals_add_all_queues_up(worked: Address) -> None:
+    totals = read(worked).totals
+    assert (totals.waiting, totals.submitted, totals.answered, totals.cost_usd) == (3, 7, 1, "0.001")
+
+
+def test_live_workers_are_shown_and_counted_at_their_queues(worked: Address) -> None:
+    status = read(worked)
+    (worker,) = status.workers
+    assert (worker.name, worker.host, worker.pid, worker.slots, worker.busy) == ("by-hand", "host", 7, 7, 1)
+    assert worker.queues == QUEUES[:2]
+    assert 0 <= worker.heartbeat_age_ms < 10_000
+    assert [queue.served_by for queue in status.queues] == [1, 1, 0, 0]
+
+
+def test_a_worker_whose_entry_has_expired_is_not_live(worked: Address) -> None:
+    with Hands(worked, "dead-one") as hands:
+        hands.beat(lasting_ms=20_000)
+        hands.ledger.redis.delete(hands.ledger.keys.of("worker", "dead-one"))
+    assert [worker.name for worker in read(worked).workers] == ["by-hand"]
+
+
+def test_a_worker_of_another_version_may_say_more_or_less(worked: Address) -> None:
+    with Hands(worked, "other") as hands:
+        hands.beat()
+        hands.ledger.redis.set(hands.ledger.keys.of("worker", "other"), json.dumps({"pid": 9, "novelty": True}))
+    other = next(worker for worker in read(worked).workers if worker.name == "other")
+    assert (other.pid, other.slots, other.queues) == (9, 0, ())
+
+
+def test_the_server_is_named_with_its_version_and_memory(worked: Address) -> None:
+    server = read(worked).server
+    assert server.name in ("valkey", "redis")
+    assert int(server.version.split(".")[0]) >= 7
+    assert server.memory_bytes > 100_000
+    assert server.max_memory_bytes == 0
+
+
+def test_a_cost_has_no_trace_of_binary_addition(worked: Address) -> None:
+    ledger = Ledger(worked)
+    for _ in range(3):
+        ledger.redis.hincrbyfloat(ledger.keys.of("totals", QUEUES[2]), "cost_usd", 0.1)
+    ledger.close()
+    status = read(worked)
+    assert (status.queues[2].counts.cost_usd, status.totals.cost_usd) == ("0.3", "0.301")
+
+
+def test_the_json_is_flat_and_whole(worked: Address) -> None:
+    shown = json.loads(json.dumps(read(worked).to_json()))
+    assert list(shown) == ["revision", "now_ms", "server", "totals", "queues", "workers"]
+    assert shown["revision"] == 4
+    queue = shown["queues"][1]
+    assert (queue["name"], queue["waiting"], queue["waiting_by_priority"]) == (QUEUES[1], 2, {"0": 1, "9": 1})
+    assert shown["workers"][0]["queues"] == list(QUEUES[:2])
+
+
+def test_an_empty_cluster_has_a_status(address: Address) -> None:
+    status = read(address)
+    assert (status.totals, status.workers) == (Counts(), ())
+    assert len(status.queues) == len(NAMED)
+
+
+def test_reading_the_status_writes_nothing(worked: Address) -> None:
+    ledger = Ledger(worked)
+    ledger.redis.script_load(script("status").text)
+    before = ledger.redis.info("persistence")["rdb_changes_since_last_save"]
+    cluster_status(ledger, NAMED, 1)
+    assert ledger.redis.info("persistence")["rdb_changes_since_last_save"] == before
+    ledger.close()
+
+
+def test_in_an_event_loop_it_is_the_same(worked: Address) -> None:
+    async def main() -> ClusterStatus:
+        ledger = AsyncLedger(worked)
+        try:
+            return await cluster_status_async(ledger, NAMED, 4)
+        finally:
+            await ledger.aclose()
+
+    assert asyncio.run(main()).queues == read(worked).queues
+
+
+def test_both_clients_read_it_with_the_revision_in_force(worked: Address) -> None:
+    async def main() -> ClusterStatus:
+        async with AsyncClient(worked.url, namespace=worked.namespace) as producer:
+            return await producer.cluster_status()
+
+    with Client(worked.url, namespace=worked.namespace) as producer:
+        status = producer.cluster_status()
+    assert status.revision == 1
+    assert [(queue.name, queue.kind) for queue in status.queues] == NAMED
+    assert asyncio.run(main()).queues == status.queues
+
+
+def test_without_a_configuration_there_is_no_status(address: Address) -> None:
+    with Client(address.url, namespace=address.namespace) as producer, pytest.raises(NoConfiguration):
+        producer.cluster_status()
