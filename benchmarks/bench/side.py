@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from .arena import Arena
 from .process import Worker
@@ -88,7 +88,8 @@ class Side(ABC):
 
     def _launch(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Worker:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ECHELON_", "REDIS_URL"))}
-        variables: dict[str, Any] = {**inherited, "PYTHONPATH": str(BENCHMARKS), "PYTHONWARNINGS": "ignore", **environment}
+        path = os.pathsep.join([str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        variables = {**inherited, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", **environment}
         command = ["-m", "celery", *arguments, "-n", f"{name}@bench"]
         self.worker = self.arena.keep(Worker(command, variables, self.arena.folder / f"{name}.log"))
         return self.worker

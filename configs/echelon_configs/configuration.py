@@ -106,7 +106,7 @@ class Configuration(Frozen):
         return self.nodes[name]
 
     def _unknown(self, target: str) -> UnknownTarget:
-        bare = [name for name in self._targets() if name.partition(".")[2] == target]
+        bare = [name for name in self._targets() if target and name.partition(".")[2] == target]
         return UnknownTarget(target, bare[:3] or nearest(target, self._targets(), 3))
 
     def _targets(self) -> Iterator[str]:

@@ -12,6 +12,8 @@ Severity = Literal["error", "warning"]
 # Guessing what was meant costs about a millisecond; a file that is wrong everywhere needs no thousand guesses.
 MOST_GUESSES = 200
 
+LEAST_ALIKE = 0.55  # of 1: below this, two names have nothing to do with each other
+
 
 class Place(Protocol):
     """Where something was written; `Marked` is one."""
@@ -51,7 +53,7 @@ class Problem:
         }
 
 
-class ConfigurationInvalid(Exception):  # noqa: N818 - read aloud, `except ConfigurationInvalid` says it
+class ConfigurationInvalid(Exception):
     """The configuration cannot be used; `str()` is every error, one a line."""
 
     def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
@@ -60,7 +62,7 @@ class ConfigurationInvalid(Exception):  # noqa: N818 - read aloud, `except Confi
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class UnknownTarget(LookupError):  # noqa: N818
+class UnknownTarget(LookupError):
     """There is no such target; `nearest` are the names that come closest."""
 
     def __init__(self, target: str, nearest: Iterable[str] = ()) -> None:
@@ -138,12 +140,17 @@ def nearest(name: str, candidates: Iterable[str], count: int) -> tuple[str, ...]
     for candidate in candidates:
         folded.setdefault(_fold(candidate), candidate)
     wanted = _fold(name[:100])
-    near = difflib.get_close_matches(wanted, folded, n=count, cutoff=0.55)
+    alike = {key: difflib.SequenceMatcher(None, key, wanted).ratio() for key in folded if _may_be_near(key, wanted)}
+    near = sorted((key for key in alike if alike[key] >= LEAST_ALIKE), key=lambda key: -alike[key])
     # A clear winner stands alone: what is much less like it only distracts.
-    likeness = {key: difflib.SequenceMatcher(None, key, wanted).ratio() for key in near}
-    near = [key for key in near if likeness[key] >= likeness[near[0]] - 0.2]
+    near = [key for key in near if alike[key] >= alike[near[0]] - 0.2]
     begun = [key for key in folded if len(wanted) > 1 and key.startswith(wanted) and key not in near]
     return tuple(folded[key] for key in [*near, *begun][:count])
+
+
+def _may_be_near(key: str, wanted: str) -> bool:
+    """The cheap upper bound of their likeness: most candidates need no closer look."""
+    return difflib.SequenceMatcher(None, key, wanted).real_quick_ratio() >= LEAST_ALIKE
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ FOLDERS = ("llms", "workflows")
 FILES = ("README.md", "task_groups.schema.json")
 
 
-class StarterExists(Exception):  # noqa: N818
+class StarterExists(Exception):
     """Files that stand in the way; nothing was written."""
 
     def __init__(self, files: list[Path]) -> None:

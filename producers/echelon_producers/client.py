@@ -142,7 +142,8 @@ class AsyncClient:
     def __init__(self, redis_url: str | None = None, *, namespace: str | None = None) -> None:
         """As `Client`."""
         address = _address(redis_url, namespace)
-        self._ledger = AsyncLedger(address, address.async_client(connections=CONNECTIONS))
+        # One connection more than there are turns: it is the one that reads the records of jobs.
+        self._ledger = AsyncLedger(address, address.async_client(connections=CONNECTIONS + 1))
         self._catalogue = Catalogue()
         self._ears = Ears(address)
         self._records = Records(self._ledger)
@@ -202,6 +203,8 @@ class AsyncClient:
         if not fresh and (kept := self._catalogue.fresh) is not None:
             return kept
         async with self._reaching():
+            if not fresh and (kept := self._catalogue.fresh) is not None:
+                return kept  # somebody else read it in the meantime
             return self._catalogue.update(await revisions.current_async(self._ledger))
 
     async def cluster_status(self) -> ClusterStatus:

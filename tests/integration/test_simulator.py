@@ -342,6 +342,14 @@ def test_a_stalled_call_ends_only_when_the_client_leaves(simulator: SimulatorPro
     assert row["done_ns"] - row["monotonic_ns"] >= 0.25e9
 
 
+def test_a_client_that_leaves_a_stream_is_noticed(simulator: SimulatorProcess) -> None:
+    with pytest.raises(exceptions.ModelTimeoutError):
+        ask_streamed("openai", "x [[sim:fault=stall,after=0.5]]", timeout=0.3)
+    until(lambda: simulator.counts()["in_flight"] == 0)
+    (row,) = simulator.arrivals()
+    assert (row["status"], row["streamed"], row["client_gone"]) == (200, True, True)
+
+
 # The client's own mistakes
 
 

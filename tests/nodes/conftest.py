@@ -41,7 +41,7 @@ class EchelonSetup(CeleryTestSetup):
     def _is_control_ping_ready(self, control: bool) -> bool:
         if not control:
             return True
-        said = self.app.control.ping(timeout=5, limit=len(self.worker_cluster))
+        said = self.app.control.ping(timeout=3, limit=len(self.worker_cluster))
         answers = {name: answer for reply in said for name, answer in reply.items()}
         return answers == {worker.hostname(): {"ok": "pong"} for worker in self.worker_cluster}
 

@@ -77,25 +77,21 @@ class NodeProcess:
         """Whether it is of use now."""
         raise NotImplementedError
 
-    def kill(self, signal: str | int = "SIGKILL") -> None:
-        """Send a signal to it and wait for its end."""
+    def kill(self, signal: str | int = "SIGKILL", timeout_s: float = STOP_S) -> None:
+        """Send a signal to it and wait for its end. Raises subprocess.TimeoutExpired."""
         assert self.process is not None
         os.killpg(self.process.pid, _number(signal))
-        self.process.wait(STOP_S)
+        self.process.wait(timeout_s)
 
     def restart(self, timeout: float = STOP_S) -> None:
         """As Docker does: SIGTERM, SIGKILL after `timeout` seconds, start, wait until it is ready."""
-        self._stop(timeout)
+        if self.status == "running":
+            try:
+                self.kill("SIGTERM", timeout)
+            except subprocess.TimeoutExpired:
+                self.kill("SIGKILL")
         self.start()
         self.ready()
-
-    def _stop(self, timeout: float) -> None:
-        if self.status == "exited":
-            return
-        try:
-            self.kill("SIGTERM")
-        except subprocess.TimeoutExpired:
-            self.kill("SIGKILL")
 
     def reload(self) -> None:
         """Nothing is cached that could be out of date."""

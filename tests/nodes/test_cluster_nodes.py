@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery.result import AsyncResult
@@ -24,12 +25,12 @@ def arrivals(tmp_path: Path) -> Arrivals:
     return lambda: Counter(file.read_text().split() if file.exists() else [])
 
 
-def send(setup: CeleryTestSetup, queue: str, prompt: str, count: int = 1) -> list[AsyncResult]:
+def send(setup: CeleryTestSetup, queue: str, prompt: str, count: int = 1) -> list[AsyncResult[Any]]:
     """Send jobs as any Celery client would."""
     return [setup.app.send_task(queue, kwargs={"prompt": prompt}) for _ in range(count)]
 
 
-def texts(sent: list[AsyncResult]) -> list[str]:
+def texts(sent: list[AsyncResult[Any]]) -> list[str]:
     return [result.get(timeout=ANSWER_S)["text"] for result in sent]
 
 
@@ -45,7 +46,7 @@ def test_a_setup_is_ready_when_every_worker_answers_a_ping_and_a_job(celery_setu
 def test_the_jobs_of_a_killed_worker_are_answered_by_those_that_are_left(
     celery_setup: CeleryTestSetup, arrivals: Arrivals
 ) -> None:
-    both, fast = celery_setup.worker_cluster
+    both, _ = celery_setup.worker_cluster
     sent = send(celery_setup, SLOW, "nap 2", 3)
     until(lambda: len(arrivals()) == 3, what="three calls are in flight")
     both.kill()
@@ -66,7 +67,7 @@ def test_a_worker_stopped_by_force_finishes_its_job_first(celery_setup: CeleryTe
     assert arrivals()[sent.id] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_restarted_broker_has_kept_the_jobs_that_were_queued(
     celery_setup: CeleryTestSetup, arrivals: Arrivals, number: signal.Signals
 ) -> None:

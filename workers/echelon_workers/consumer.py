@@ -223,7 +223,7 @@ class Consumer(CeleryConsumer):
             raise AssertionError("a job was taken before the runtime started")
 
         def let_go(*_: object) -> None:
-            runtime.let_go(held)
+            runtime.delivery.let_go(held)
 
         self.strategies[held.grant.queue](message, None, let_go, let_go, self.on_task_message)
 

@@ -5,6 +5,7 @@ around it may lose its broker connection and start again; what is held and what 
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
 from .adoption import Refused, adopt
+from .ending import end_tasks
 from .ledger.verbs import Grant, NewJob, refuse, submit, take
 from .outcome import celery_failure
 
@@ -39,6 +41,7 @@ class Taker:
         self._deliver: Deliver | None = None
         self._serving = asyncio.Event()
         self._woken = asyncio.Event()
+        self._stopping = False
         self._turn = 0
         self._sequence = 0
         self._claimed = 0
@@ -61,7 +64,7 @@ class Taker:
     async def run(self) -> None:
         """Take until cancelled. Redis being away stops the taking, not the loop."""
         pause_s = 0.05
-        while True:
+        while not self._stopping:
             await self._serving.wait()
             self._woken.clear()
             try:
@@ -72,12 +75,21 @@ class Taker:
                 wait_s, pause_s = pause_s, min(2.0, pause_s * 2)
                 await asyncio.sleep(wait_s)
                 continue
-            if wait_s is not None:
+            if wait_s is not None and not self._stopping:
                 await self._idle(wait_s)
+
+    async def stop(self, running: "asyncio.Task[None]") -> None:
+        """Take no more, for good. A take under way is delivered first, so that nothing is granted and not held."""
+        self._stopping = True
+        self._queues = ()
+        self._serving.set()
+        self._woken.set()
+        await asyncio.wait([running], timeout=5)
+        await end_tasks([running])
 
     async def _take_once(self) -> float | None:
         """One take. Returns for how long there is nothing to do, or None to go on at once."""
-        free = self._runtime.free
+        free = self._runtime.delivery.free
         if free == 0:
             return FULL_S
         want = min(free, MOST_A_TAKE)
@@ -155,7 +167,7 @@ class Taker:
     async def _refuse(self, raw: bytes, refused: Refused) -> None:
         runtime = self._runtime
         logger.error("a message of a foreign producer is buried as job %s: %s", refused.id, refused.why)
-        error = runtime.json({"code": "refused", "message": refused.why})
+        error = json.dumps({"code": "refused", "message": refused.why})
         result = celery_failure(refused.id, refused.why, "ValueError")
         queue = refused.queue or runtime.terms.inbox
         await runtime.outbox.send(refuse(raw, refused.id, queue, error, result, runtime.terms))

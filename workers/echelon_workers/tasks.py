@@ -31,7 +31,7 @@ class JobTask(Task[Any, Any]):
         """The request is read before awaiting: it is empty on the other side of the switch."""
         request: Any = self.request
         id, lease = request.id, request.echelon_lease
-        end = wait_for(self.runtime.attempt(id, lease))
+        end = wait_for(self.runtime.delivery.attempt(id, lease))
         if end.kind == "dead":
             raise JobDied(end.line)
         if end.kind != "answered":

@@ -27,7 +27,7 @@ class Targets:
             return "disabled"
         if group not in self.draft.groups:
             return self._unknown(item, name, f"there is no group {shown(group)}", self._group_names(name))
-        if echelon and echelon not in self.draft.groups[group].echelons:
+        if "." in name and echelon not in self.draft.groups[group].echelons:
             own = [f"{group}.{known}" for known in self.draft.groups[group].echelons]
             near = self.reading.problems.near(name, own, 3) or tuple(own[:3])
             advice = f"did you mean {any_of(near)}?" if near else f"{group} has no echelons"

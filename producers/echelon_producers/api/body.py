@@ -9,6 +9,9 @@ from starlette.requests import ClientDisconnect
 from .refusals import Refused
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
+#: A body that is too large is read to its end and thrown away, because few clients look for an answer while they still
+#: send; above this the connection is cut.
+MOST_READ_BYTES = 8 * MOST_BODY_BYTES
 
 
 async def read_json(request: Request) -> object:
@@ -25,17 +28,19 @@ async def read_json(request: Request) -> object:
 
 async def _read(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > MOST_BODY_BYTES):
-        raise _too_large()
+    length = int(declared) if declared.isascii() and declared.isdigit() and len(declared) < 16 else 0
     parts, size = [], 0
     try:
         async for part in request.stream():
             size += len(part)
-            if size > MOST_BODY_BYTES:
-                raise _too_large()
-            parts.append(part)
+            if max(size, length) <= MOST_BODY_BYTES:
+                parts.append(part)
+            elif max(size, length) > MOST_READ_BYTES:
+                break
     except ClientDisconnect as exc:
         raise Refused(400, "cut_short", "the connection closed before the body ended", "body") from exc
+    if max(size, length) > MOST_BODY_BYTES:
+        raise _too_large()
     return b"".join(parts)
 
 

@@ -7,11 +7,11 @@ from typing import IO, Any
 
 import click
 import redis
+
 from echelon_configs import ConfigurationInvalid, UnknownTarget
+from echelon_producers.errors import EchelonError, SubmitInvalid
 from echelon_workers.ledger.address import AddressInvalid
 from echelon_workers.ledger.server import ServerUnavailable
-
-from ..errors import EchelonError, SubmitInvalid
 
 
 class WorkFailed(click.ClickException):
@@ -40,7 +40,7 @@ class ConfigurationWrong(InputWrong):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turn every error that can be expected into one that click prints. Anything else is a bug and keeps its traceback."""
+    """Turn every error that can be expected into one that click prints. Anything else is a bug, with a traceback."""
     try:
         yield
     except ConfigurationInvalid as invalid:

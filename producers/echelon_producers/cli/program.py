@@ -1,6 +1,5 @@
 """The command `echelon`: its subcommands, each imported when it is used."""
 
-from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import Any, NamedTuple
 
@@ -37,11 +36,11 @@ _COMMANDS = {
 class Program(click.Group):
     """A group that imports a command when it is named, and says every expected error in one line a cause."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click calls it so
         """In the order in which they are met."""
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import it. Raises ClickException, saying what to install, when something that it needs is missing."""
         if cmd_name not in _COMMANDS:
             return None
@@ -55,7 +54,7 @@ class Program(click.Group):
             raise click.ClickException(f"{cmd_name} needs {missing.name}, which is not installed ({advice})") from None
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List them without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, about.does) for name, about in _COMMANDS.items()])
@@ -67,17 +66,13 @@ class Program(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as wrong:
-            wrong.message = f"{wrong.message.rstrip('.')} (there are: {', '.join(_COMMANDS)})"
-            raise
+            there_are = f"{wrong.message.rstrip('.')} (there are: {', '.join(_COMMANDS)})"
+            raise click.UsageError(there_are, ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that is named."""
         with reported():
             return super().invoke(ctx)
-
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
-        """As click does, under one name."""
-        return super().main(args, prog_name or "echelon", **extra)
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -88,7 +83,9 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @where_options
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
 @click.pass_context
 def program(ctx: click.Context) -> None:
     """A queue-based worker cluster for LLM jobs.

@@ -3,6 +3,7 @@
 import json
 
 import click
+
 from echelon_workers.ledger.client import Ledger
 
 from .config import config_group
@@ -31,4 +32,6 @@ def publish_command(where: Where, as_json: bool) -> None:
         finally:
             ledger.close()
     digest = loaded.configuration.digest()
-    click.echo(json.dumps({"revision": number, "digest": digest}) if as_json else f"revision {number} is in force ({digest})")
+    click.echo(
+        json.dumps({"revision": number, "digest": digest}) if as_json else f"revision {number} is in force ({digest})"
+    )

@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterable
 
 import click
-from echelon_workers.ledger.status import ClusterStatus, QueueStatus, WorkerStatus
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from ..client import Client
+from echelon_producers.client import Client
+from echelon_workers.ledger.status import ClusterStatus, QueueStatus, WorkerStatus
+
 from .where import Where, pass_where, where_options
 
 _AGAIN_S = 1.0
@@ -74,7 +75,8 @@ def _line(status: ClusterStatus) -> str:
     memory = f"{server.memory_bytes / 1e6:,.1f} MB"
     if server.max_memory_bytes:
         memory += f" of {server.max_memory_bytes / 1e6:,.1f} MB"
-    return f"revision {status.revision}, {server.name} {server.version} with {memory}, {len(status.workers) or 'no'} workers"
+    workers = len(status.workers) or "no"
+    return f"revision {status.revision}, {server.name} {server.version} with {memory}, {workers} workers"
 
 
 def _queues(status: ClusterStatus, *, every: bool) -> Table:

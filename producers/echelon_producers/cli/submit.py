@@ -5,13 +5,16 @@ import sys
 from typing import Any
 
 import click
+
+from echelon_producers.client import Client
+from echelon_producers.errors import JobEnded
 from echelon_workers.ledger.job import Answer
 from echelon_workers.ledger.record import JobRecord
 
-from ..client import Client
-from ..errors import JobEnded
 from .failures import InputWrong, WorkFailed, warn
 from .where import Where, pass_where, where_options
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("submit")
@@ -19,18 +22,19 @@ from .where import Where, pass_where, where_options
 @click.argument("target", metavar="TARGET")
 @click.argument("prompt", required=False, metavar="[PROMPT or -]")
 @click.option("--wait", is_flag=True, help="Wait for the answer and print it.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait no longer; the job goes on.")
+@click.option("--timeout", type=_SECONDS, metavar="SECONDS", help="Wait no longer; the job goes on.")
 @click.option("--node", help="Submit under this node: its prompt and its limits hold.")
 @click.option("--system", help="System prompt.")
 @click.option("--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="9 goes first.")
-@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Give up after this long.")
+@click.option("--deadline", type=_SECONDS, metavar="SECONDS", help="Give up after this long.")
 @click.option("--id", "job_id", help="Id of the job; the same id again is the same job.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens the answer may have.")
 @click.option("--temperature", type=click.FloatRange(0, 2), help="0 to 2.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document: the id, or with --wait the whole record.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the id, or with --wait the whole record.")
 @pass_where
 def submit_command(
     where: Where,
+    /,
     target: str,
     prompt: str | None,
     wait: bool,
@@ -66,7 +70,8 @@ def submit_command(
 
 
 def _prompt(prompt: str | None) -> str:
-    if prompt is None and sys.stdin.isatty():
+    stdin = click.get_text_stream("stdin")
+    if prompt is None and stdin.isatty():
         raise InputWrong("no prompt (would be right: echelon submit TARGET PROMPT, or the prompt on standard input)")
     if prompt not in (None, "-"):
         return str(prompt)
@@ -98,7 +103,9 @@ def _tell_of_end(record: JobRecord, as_json: bool) -> None:
     for number, attempt in enumerate(record.trail, 1):
         error = attempt.get("error") or {}
         where = f"{attempt.get('queue', '?')} {attempt.get('instance', '?')}"
-        click.echo(f"attempt {number}: {where}: {error.get('code', attempt.get('outcome'))}: {error.get('message')}", err=True)
+        click.echo(
+            f"attempt {number}: {where}: {error.get('code', attempt.get('outcome'))}: {error.get('message')}", err=True
+        )
 
 
 def _json(record: JobRecord) -> str:

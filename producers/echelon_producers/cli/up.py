@@ -7,16 +7,17 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
+
 from echelon_configs import Loaded
+from echelon_producers.cluster.cluster import Cluster
+from echelon_producers.cluster.interrupts import Interrupts
+from echelon_producers.cluster.parts import Place, api_part, flower_part, simulator_part, worker_part
+from echelon_producers.cluster.ports import PortTaken, choose_port
+from echelon_producers.cluster.process import Part, Process, ProcessFailed
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
 from echelon_workers.ledger.server import DIRECTORY, ServerHold
 
-from ..cluster.cluster import Cluster
-from ..cluster.interrupts import Interrupts
-from ..cluster.parts import Place, api_part, flower_part, simulator_part, worker_part
-from ..cluster.ports import PortTaken, choose_port
-from ..cluster.process import Part, Process, ProcessFailed
 from .failures import InputWrong, WorkFailed, warn
 from .where import Where, pass_where, where_options
 
@@ -30,8 +31,12 @@ _NEEDS = {"api": ("fastapi", "api"), "flower": ("flower", "flower")}
 @click.option("--simulate", is_flag=True, help="Start the simulator and point every instance at it: no keys needed.")
 @click.option("--per-queue", is_flag=True, help="One worker process for each queue instead of one for all.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 1000), help="Worker processes.")
-@click.option("--slots", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Jobs a worker runs at once.")
-@click.option("--api-port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the HTTP API.")
+@click.option(
+    "--slots", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Jobs a worker runs at once."
+)
+@click.option(
+    "--api-port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the HTTP API."
+)
 @click.option("--flower-port", default=5555, show_default=True, type=click.IntRange(0, 65535), help="Port of Flower.")
 @click.option("--no-api", is_flag=True, help="Without the HTTP API.")
 @click.option("--no-flower", is_flag=True, help="Without Flower.")
@@ -126,9 +131,7 @@ def _ledger(hold: ServerHold) -> Iterator[Ledger]:
         ledger.close()
 
 
-def _workers(
-    place: Place, ledger: Ledger, workers: int, slots: int, queues: list[str], verbose: bool
-) -> list[Part]:
+def _workers(place: Place, ledger: Ledger, workers: int, slots: int, queues: list[str], verbose: bool) -> list[Part]:
     if not queues:
         return [
             worker_part(place, ledger, f"worker{number}", slots=slots, verbose=verbose)
@@ -148,9 +151,7 @@ def _workers(
     ]
 
 
-def _tell(
-    hold: ServerHold, configs: Path, number: int, loaded: Loaded, processes: list[Process], slots: int
-) -> None:
+def _tell(hold: ServerHold, configs: Path, number: int, loaded: Loaded, processes: list[Process], slots: int) -> None:
     """Where everything is."""
     kept = f"embedded, data in {hold.folder}" if hold.folder else "not ours"
     configuration = loaded.configuration

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
 from echelon_workers.ledger.address import URL_VARIABLES
 from echelon_workers.ledger.server import DIRECTORY, ServerHold, choose_server
 
@@ -24,7 +25,7 @@ class Where:
     configs_given: bool = False
 
     def server(self) -> ServerHold:
-        """The cluster's Redis: the one that is named, else the embedded server of ./.echelon, for as long as it is held.
+        """The cluster's Redis: the one that is named, else the embedded server of ./.echelon while it is held.
 
         Raises AddressInvalid, ServerUnavailable.
         """
@@ -37,7 +38,9 @@ class Where:
         from .failures import InputWrong
 
         if not self.configs.is_dir():
-            raise InputWrong(f"there is no folder {self.configs} (would be right: --configs DIR, or `echelon init` first)")
+            raise InputWrong(
+                f"there is no folder {self.configs} (would be right: --configs DIR, or `echelon init` first)"
+            )
         return load(self.configs)
 
 

@@ -3,6 +3,7 @@
 import os
 
 import click
+
 from echelon_configs import Configuration, ConfigurationInvalid, UnknownTarget
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
@@ -58,7 +59,9 @@ def _in_force(where: Where, ledger: Ledger) -> Configuration:
     elif where.configs.is_dir():
         _compare(where, revision)
     if revision is None:
-        raise InputWrong("the configuration was removed from Redis a moment ago (would be right: `echelon config publish`)")
+        raise InputWrong(
+            "the configuration was removed from Redis a moment ago (would be right: `echelon config publish`)"
+        )
     return Configuration.model_validate_json(revision.document)
 
 

@@ -44,7 +44,8 @@ class Cluster:
         for process in started:
             self._processes.append(process)
             process.start()
-        while not urgency() and not all([process.is_ready() for process in started]):
+        # All are asked each time: one that has died is noticed while another still starts.
+        while not urgency() and [process for process in started if not process.is_ready()]:
             self._relay()
             time.sleep(_LOOK_EVERY_S)
         return started
@@ -105,6 +106,9 @@ class Cluster:
 
 class _Trouble:
     """One death of a process, and when to start it again."""
+
+    wait_s: float
+    again_at: float
 
     def __init__(self, process: Process, before: "_Trouble | None") -> None:
         self.pid = process.pid

@@ -7,7 +7,7 @@ HOST = "127.0.0.1"
 _NEIGHBOURS = 50
 
 
-class PortTaken(Exception):  # noqa: N818 - the name says what is so, as everywhere in Echelon
+class PortTaken(Exception):
     """Something else listens on the port that was asked for."""
 
 

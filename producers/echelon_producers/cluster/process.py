@@ -32,7 +32,7 @@ class Part:
     revives: bool = False
 
 
-class ProcessFailed(Exception):  # noqa: N818 - the name says what is so, as everywhere in Echelon
+class ProcessFailed(Exception):
     """A process ended, or did not come up; the message quotes the end of its log."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import redis
+
 from echelon_workers.ledger.client import Ledger
 
 from .process import Process
@@ -50,7 +51,7 @@ def beats(ledger: Ledger) -> Callable[[Process], str]:
 def _worker_of(ledger: Ledger, pid: int) -> str:
     names = [name.decode() for name in ledger.redis.zrevrange(ledger.keys.of("workers"), 0, -1)]  # type: ignore[union-attr]
     told = ledger.redis.mget([ledger.keys.of("worker", name) for name in names]) if names else []
-    for name, about in zip(names, told, strict=True):  # type: ignore[arg-type]
+    for name, about in zip(names, told, strict=True):
         known = json.loads(about) if about else {}
         if known.get("pid") == pid and known.get("host") == socket.gethostname():
             return name

@@ -127,7 +127,7 @@ class Life(RuleBasedStateMachine):
     def renew(self, grant: Grant) -> None:
         held = self.places[grant.id] == "running" and self.leases[grant.id] == grant.lease
         lost = self.ledger.run(renew("w1", "{}", 1000, [(grant.id, grant.lease)], TERMS))
-        assert lost == ([] if held else [grant.id])
+        assert lost == ([] if held else [(grant.id, grant.lease)])
 
     @rule()
     def all_leases_lapse(self) -> None:

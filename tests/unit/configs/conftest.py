@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
 from echelon_configs import Configuration, ConfigurationInvalid, Loaded, Problem, load
 
 #: Every key that the providers' conventions ask for, so that warnings in a test are the test's own.

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from echelon_configs.problems import Problems
 from echelon_configs.text.compose import DEEPEST, compose
 from echelon_configs.text.marked import Marked

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from echelon_configs import Configuration, RateLimit, Thinking
 
 Build = Callable[..., Configuration]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from echelon_configs import ConfigurationInvalid, load
 from echelon_configs.text.leaks import hide, is_literal_secret, is_secret_under
 
@@ -80,7 +81,7 @@ def test_what_is_long_and_random_is_a_secret_only_under_a_name_that_says_so(name
         "task_groups:\n  g:\n    e: {models: ['SECRET']}\n",
         "task_groups:\n  g:\n    e: {models: [openai-gpt4], timeout: 'SECRET'}\n",
         "task_groups:\n  g:\n    'SECRET': {models: [openai-gpt4]}\n",
-        "task_groups:\n  'SECRET':\n    e: {models: [openai-gpt4]}\n    fallback_config: {fallback_groups: ['SECRET']}\n",
+        "task_groups:\n  'SECRET':\n    e: {models: [gemini-pro]}\n    fallback_config: {fallback_groups: ['SECRET']}\n",
         "'SECRET': 1\ntask_groups:\n  g:\n    e: {models: [openai-gpt4]}\n",
         "task_groups:\n  g:\n    fallback_strategy: 'SECRET'\n    e: {models: [openai-gpt4], 'SECRET': 1}\n",
         "# SECRET\ntask_groups:\n  g:\n    e: {models: [openai-gpt4]}\n",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from echelon_configs import CallOverrides, Configuration, SecretReference, SecretTemplate
 from echelon_configs.conventions import VENDORS, by_convention
 
@@ -224,8 +225,8 @@ def test_an_unset_key_is_one_warning_that_names_the_instances(warnings: Errors) 
     groups = "task_groups:\n  g:\n    e:\n      models: [groq-a, groq-b]\n"
     found = warnings(groups, {"GROQ_API_KEY": ""})
     assert found == [
-        "_task_groups.yaml:4: task_groups.g.e.models[0]: warning: ${GROQ_API_KEY} is not set: workers here take no jobs "
-        "for groq-a, groq-b (export GROQ_API_KEY=... where workers run)"
+        "_task_groups.yaml:4: task_groups.g.e.models[0]: warning: ${GROQ_API_KEY} is not set: workers here take no "
+        "jobs for groq-a, groq-b (export GROQ_API_KEY=... where workers run)"
     ]
 
 
@@ -297,7 +298,8 @@ def test_a_model_of_unknown_origin_is_an_error_with_a_file_to_paste(error: Calla
 
 
 def test_the_file_to_paste_is_a_model_file_that_works(configuration: Build) -> None:
-    text = '{model_type: openai_compatible, model_name: "my-model", base_url: "https://HOST/v1", api_key: "${MY_MODEL_API_KEY}"}'
+    text = '{model_type: openai_compatible, model_name: "my-model", '
+    text += 'base_url: "https://HOST/v1", api_key: "${MY_MODEL_API_KEY}"}'
     groups = "task_groups: {g: {e: {models: [my-model]}}}"
     assert (
         configuration(groups, {"MY_MODEL_API_KEY": "x"}, **{"llms/my-model.yaml": text}).instances["my-model"].base_url

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from echelon_configs import Configuration, Loaded, load
 from echelon_configs.registry import Registry
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from echelon_configs import Configuration, Member, RateLimit
 
 Build = Callable[..., Configuration]

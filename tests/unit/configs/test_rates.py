@@ -3,11 +3,15 @@
 from collections.abc import Callable
 
 import pytest
+
 from echelon_configs import Configuration, RateLimit
 
 Build = Callable[..., Configuration]
 
-POOL = "task_groups: {{a: {{e: {{models: [openai-gpt4]}}}}}}\npolling_pools: {{p: {{task_groups: [a], rate_limiting: {}}}}}\n"
+POOL = """
+task_groups: {{a: {{e: {{models: [openai-gpt4]}}}}}}
+polling_pools: {{p: {{task_groups: [a], rate_limiting: {}}}}}
+"""
 TOP = """
 rate_limiting:
   enabled: true

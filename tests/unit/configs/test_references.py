@@ -1,6 +1,7 @@
 """`${ENV}` and `${ENV:default}`."""
 
 import pytest
+
 from echelon_configs import SecretReference, SecretTemplate
 from echelon_configs.references import BROKEN_REFERENCE, expand, whole_reference
 

@@ -1,6 +1,7 @@
 """What a YAML scalar means."""
 
 import pytest
+
 from echelon_configs.text.scalars import ScalarError, scalar
 
 

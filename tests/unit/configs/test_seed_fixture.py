@@ -35,8 +35,8 @@ def test_the_seeds_task_groups_load_unchanged(configuration: Callable[..., Confi
 
 def test_the_seeds_pool_names_a_rate_without_sizes_which_is_a_warning(warnings: Callable[..., list[str]]) -> None:
     assert warnings(SEED_GROUPS) == [
-        "_task_groups.yaml:30: polling_pools.single_turn_pool.rate_limiting: warning: token_bucket has no sizes, here or "
-        "at the top level: no rate limit holds (write bucket_size and refill_rate, here or under the top-level "
+        "_task_groups.yaml:30: polling_pools.single_turn_pool.rate_limiting: warning: token_bucket has no sizes, here "
+        "or at the top level: no rate limit holds (write bucket_size and refill_rate, here or under the top-level "
         "rate_limiting)"
     ]
 

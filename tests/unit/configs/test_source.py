@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from echelon_configs import ConfigurationInvalid, load
 
+from echelon_configs import ConfigurationInvalid, load
 from echelon_configs.text import source
 
 

@@ -3,13 +3,15 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echelon_producers.simulator.answers import compose, input_tokens
 from echelon_producers.simulator.exchange import Ask, Reply, Tool
 from echelon_producers.simulator.markers import UNMARKED, read_markers
 from echelon_producers.simulator.script import AnswerShape
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 WEATHER = Tool(name="get_weather", schema={"type": "object", "properties": {"city": {"type": "string"}}})
 TIME = Tool(name="get_time", schema={"type": "object"})
@@ -23,6 +25,7 @@ def answer(asked: Ask, shape: AnswerShape | None = None, number: int = 0) -> Rep
     return compose(asked, input_tokens(asked), shape or AnswerShape(), read_markers(asked.text), number)
 
 
+@quick
 @given(st.text(max_size=80), st.integers(0, 500))
 def test_an_answer_depends_on_the_prompt_alone(text: str, tokens: int) -> None:
     shape = AnswerShape.model_validate({"tokens": tokens})

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echelon_producers.simulator.arrivals import ADMITTED, FIELDS, GONE, Arrival, ArrivalLog
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ROWS = st.lists(
     st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["", "eu"]), st.text(max_size=5), st.sampled_from([0, 200])),
@@ -22,6 +24,7 @@ def rows(log: ArrivalLog, since: int = 0, **where: str) -> list[dict[str, Any]]:
     return [dict(zip(FIELDS, row, strict=True)) for row in log.view(since).rows(where)]
 
 
+@quick
 @given(ROWS)
 def test_every_row_reads_as_it_was_written(written: list[tuple[str, str, str, int]]) -> None:
     log = ArrivalLog()

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echelon_producers.simulator.anthropic import Anthropic
@@ -15,6 +15,8 @@ from echelon_producers.simulator.script import parse_script
 from echelon_producers.simulator.simulation import Simulation
 from echelon_producers.simulator.verdict import Verdict
 from echelon_producers.simulator.wire import Received, Target, Wire, whole_seconds
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 WIRES: dict[str, tuple[Wire, Received, dict[str, Any]]] = {
     "openai": (
@@ -52,6 +54,7 @@ def call(provider: str, body: Any, simulation: Simulation | None = None) -> tupl
 
 
 @pytest.mark.parametrize("provider", WIRES)
+@quick
 @given(data=st.data())
 def test_any_body_gets_an_answer_or_a_400(provider: str, data: st.DataObject) -> None:
     wire, _, good = WIRES[provider]
@@ -123,6 +126,7 @@ def test_a_duration_reads_as_openai_writes_it(seconds: float, text: str) -> None
     assert duration(seconds) == text
 
 
+@quick
 @given(st.floats(0, 1e6))
 def test_whole_seconds_never_promise_too_early_nor_a_second_too_much(seconds: float) -> None:
     assert seconds - 1e-6 <= int(whole_seconds(seconds)) < seconds + 1

@@ -6,11 +6,13 @@ from enum import Enum
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from echelon_producers.simulator.json_instance import instance_of
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def satisfies(value: Any, schema: dict[str, Any]) -> bool:
@@ -70,6 +72,7 @@ LEAVES: st.SearchStrategy[dict[str, Any]] = st.one_of(
 )
 
 
+@quick
 @given(st.recursive(LEAVES, _grown, max_leaves=12))
 def test_an_instance_satisfies_its_schema(schema: dict[str, Any]) -> None:
     assert satisfies(instance_of(schema), schema)

@@ -2,17 +2,20 @@
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echelon_producers.simulator.quota import Gate, Quota, TokenBucket, TrailingWindow
 from echelon_producers.simulator.script import Limits
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MINUTE_NS = 60_000_000_000
 # Steps of time and amounts asked, as a client would bring them.
 ASKS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), max_size=60)
 
 
+@quick
 @given(ASKS, st.integers(1, 20), st.integers(1, 50))
 def test_a_trailing_window_admits_exactly_what_fits(asks: list[tuple[int, int]], limit: int, window: int) -> None:
     meter = TrailingWindow(limit, window)
@@ -32,6 +35,7 @@ def test_a_trailing_window_admits_exactly_what_fits(asks: list[tuple[int, int]],
         assert sum(size for at, size in spent if end - window < at <= end) <= limit
 
 
+@quick
 @given(ASKS, st.integers(1, 20), st.integers(1, 50))
 def test_the_wait_of_a_trailing_window_is_the_first_moment_that_fits(
     asks: list[tuple[int, int]], limit: int, window: int
@@ -49,6 +53,7 @@ def test_the_wait_of_a_trailing_window_is_the_first_moment_that_fits(
             meter.spend(amount, now)
 
 
+@quick
 @given(
     st.lists(st.tuples(st.integers(0, 5 * MINUTE_NS), st.integers(1, 12)), max_size=40),
     st.integers(1, 10),
@@ -88,6 +93,39 @@ def test_the_wait_covers_every_limit_that_is_exceeded() -> None:
     assert refused is not None
     assert refused.retry_after_s == 40
     assert quota.admit(1, 60_000_000_000) is None
+
+
+def test_the_limit_that_binds_longest_is_the_one_that_is_named() -> None:
+    quota = Quota(Limits(rpm=2, tpm=100))
+    assert quota.admit(1, 0) is None
+    assert quota.admit(99, 10_000_000_000) is None
+    refused = quota.admit(50, 20_000_000_000)
+    assert refused is not None
+    assert (refused.measure, refused.retry_after_s) == ("tokens", 50)
+
+
+@quick
+@given(
+    st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(1, 60)), max_size=40),
+    st.integers(1, 5),
+    st.sampled_from(["sliding_window", "token_bucket"]),
+)
+def test_who_waits_as_long_as_told_is_admitted_and_not_a_moment_earlier(
+    asks: list[tuple[int, int]], calls: int, algorithm: str
+) -> None:
+    quota = Quota(Limits.model_validate({"rpm": calls, "tpm": 60, "algorithm": algorithm}))
+    now = 0
+    for step_us, tokens in asks:
+        now += step_us * 1000
+        refused = quota.admit(tokens, now)
+        if refused is None:
+            continue
+        assert refused.retry_after_s is not None
+        wait = round(refused.retry_after_s * 1e9)
+        # A microsecond before, because seconds come as a float.
+        assert quota.admit(tokens, now + wait - 1000) is not None
+        now += wait + 1
+        assert quota.admit(tokens, now) is None
 
 
 def test_a_call_larger_than_the_limit_is_told_no_time_to_come_back() -> None:

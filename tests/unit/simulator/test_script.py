@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echelon_producers.simulator.script import (
@@ -19,6 +19,8 @@ from echelon_producers.simulator.script import (
     ScriptError,
     parse_script,
 )
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
 FULL: dict[str, Any] = {
@@ -71,6 +73,7 @@ def test_every_problem_is_reported_at_once() -> None:
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["seed", "faults.0.kind", "faults.1.count"]
 
 
+@quick
 @given(st.floats(0, 1))
 def test_a_range_is_never_left(share: float) -> None:
     drawn = Distribution.model_validate({"low": 0.1, "high": 0.5}).quantile(share)

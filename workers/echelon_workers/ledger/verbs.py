@@ -184,13 +184,19 @@ def settle(endings: Sequence[Settlement], terms: Terms) -> Verb[list[bool]]:
     return Verb(script("settle"), args, lambda reply: [answer == b"done" for answer in reply])
 
 
-def renew(worker: str, about: str, about_ms: int, leases: Sequence[tuple[str, str]], terms: Terms) -> Verb[list[str]]:
-    """One heartbeat. The reply names the jobs whose lease is lost: their calls are to be stopped."""
+def renew(
+    worker: str, about: str, about_ms: int, leases: Sequence[tuple[str, str]], terms: Terms
+) -> Verb[list[tuple[str, str]]]:
+    """One heartbeat. The reply names the leases that are lost (job id and lease): their calls are to be stopped."""
     args: list[str | bytes | int | float] = [worker, terms.lease_ms, terms.poison, terms.retention_ms, about, about_ms]
     args.append(terms.inbox)
     for lease in leases:
         args += lease
-    return Verb(script("renew"), args, lambda reply: [id.decode() for id in reply])
+    return Verb(script("renew"), args, _read_pairs)
+
+
+def _read_pairs(reply: list[bytes]) -> list[tuple[str, str]]:
+    return [(id.decode(), lease.decode()) for id, lease in zip(reply[::2], reply[1::2], strict=True)]
 
 
 def refuse(raw: bytes, id: str, queue: str, error: str, foreign_result: str, terms: Terms) -> Verb[bool]:

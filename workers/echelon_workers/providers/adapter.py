@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -33,6 +33,8 @@ JSON_NOTE = "Answer with one JSON object and nothing else: no explanation, no Ma
 SCHEMA_NOTE = (
     "Answer with one JSON value and nothing else: no explanation, no Markdown. It has to match this JSON Schema: "
 )
+
+MAX_CLIENTS = 64
 
 _PLAIN = ModelRequestParameters()
 
@@ -93,10 +95,24 @@ class Adapter(ABC, Generic[ModelT]):
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self.http = http
+        self._clients: dict[Hashable, Any] = {}
+
+    @abstractmethod
+    def connect(self, endpoint: Endpoint) -> Any:
+        """The SDK's client for an endpoint, over the shared HTTP client, without retries. Raises InstanceUnusable."""
 
     @abstractmethod
     def model(self, endpoint: Endpoint) -> ModelT:
-        """The model object for an endpoint; built once and kept. Raises InstanceUnusable."""
+        """The model object for an endpoint, on `client(endpoint)`; built once and kept. Raises InstanceUnusable."""
+
+    def client(self, endpoint: Endpoint) -> Any:
+        """The SDK's client, one for all instances with the same address, key and fixed part of the body."""
+        shared = (endpoint.base_url, endpoint.api_key, json.dumps(endpoint.extra, sort_keys=True, default=str))
+        if shared not in self._clients:
+            if len(self._clients) >= MAX_CLIENTS:  # keys and addresses that are no longer in use
+                self._clients.clear()
+            self._clients[shared] = self.connect(endpoint)
+        return self._clients[shared]
 
     @abstractmethod
     def think(self, model: ModelT, thinking: Thinking, settings: dict[str, Any]) -> None:

@@ -39,15 +39,18 @@ class Anthropic(Adapter[AnthropicModel]):
     price_list: ClassVar[str | None] = "anthropic"
 
     @override
-    def model(self, endpoint: Endpoint) -> AnthropicModel:
-        client = _LeanAnthropic(
+    def connect(self, endpoint: Endpoint) -> AsyncAnthropic:
+        return _LeanAnthropic(
             api_key=endpoint.api_key,
             base_url=without_version(endpoint.base_url, "v1") or OFFICIAL_URL,
             max_retries=0,
             http_client=self.http,
             open_telemetry=False,
         )
-        return AnthropicModel(endpoint.model, provider=AnthropicProvider(anthropic_client=client))
+
+    @override
+    def model(self, endpoint: Endpoint) -> AnthropicModel:
+        return AnthropicModel(endpoint.model, provider=AnthropicProvider(anthropic_client=self.client(endpoint)))
 
     @override
     def plan(self, model: AnthropicModel, ask: Ask, request: JobRequest, base: Mapping[str, Any]) -> Plan:

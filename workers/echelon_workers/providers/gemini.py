@@ -38,15 +38,18 @@ class Gemini(Adapter[GoogleModel]):
     price_list: ClassVar[str | None] = "google"
 
     @override
-    def model(self, endpoint: Endpoint) -> GoogleModel:
+    def connect(self, endpoint: Endpoint) -> Client:
         options = HttpOptions(
             base_url=without_version(endpoint.base_url, "v1beta", "v1") or OFFICIAL_URL,
             httpx_async_client=self.http,
             timeout=int(READ_TIMEOUT_S * 1000),
             extra_body=dict(endpoint.extra) or None,
         )
-        client = Client(vertexai=False, api_key=endpoint.api_key, http_options=options)
-        return GoogleModel(endpoint.model, provider=GoogleProvider(client=client))
+        return Client(vertexai=False, api_key=endpoint.api_key, http_options=options)
+
+    @override
+    def model(self, endpoint: Endpoint) -> GoogleModel:
+        return GoogleModel(endpoint.model, provider=GoogleProvider(client=self.client(endpoint)))
 
     @override
     def base_settings(self, known: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:

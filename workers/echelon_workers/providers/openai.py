@@ -36,10 +36,12 @@ class OpenAI(Adapter[OpenAIChatModel]):
 
     @override
     def model(self, endpoint: Endpoint) -> OpenAIChatModel:
-        provider = OpenAIProvider(openai_client=self._client(endpoint, endpoint.base_url or OFFICIAL_URL))
+        provider = OpenAIProvider(openai_client=self.client(endpoint))
         return _ChatModel(endpoint.model, provider=provider, profile=self.profile)
 
-    def _client(self, endpoint: Endpoint, base_url: str) -> AsyncOpenAI:
+    @override
+    def connect(self, endpoint: Endpoint) -> AsyncOpenAI:
+        base_url = endpoint.base_url or OFFICIAL_URL
         client = _LeanOpenAI(api_key=endpoint.api_key, base_url=base_url, max_retries=0, http_client=self.http)
         # The SDK takes these from the environment, for whatever address it talks to.
         client.organization = client.project = None
@@ -88,8 +90,7 @@ class OpenAICompatible(OpenAI):
     def model(self, endpoint: Endpoint) -> OpenAIChatModel:
         if endpoint.base_url is None:
             raise InstanceUnusable(f"{endpoint.instance}: no address (set base_url to the server's .../v1)")
-        client = self._client(endpoint, endpoint.base_url)
-        provider = OpenAICompatibleProvider("openai-compatible", openai_client=client)
+        provider = OpenAICompatibleProvider("openai-compatible", openai_client=self.client(endpoint))
         return _ChatModel(endpoint.model, provider=provider, profile=self.profile)
 
     @override

@@ -4,9 +4,6 @@ https://platform.openai.com/docs/api-reference/batch/request-output
 """
 
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from echelon_workers.ledger.job import Answer
@@ -37,40 +34,15 @@ def successor(job_id: str) -> str:
     return f"{base}.{int(number or 0) + 1}"
 
 
-def keep_answered(path: Path) -> set[str]:
-    """Drop from an output file whatever is no answer (failed lines, a line cut short by a kill), and return the
-    first ids of the lines that are answered. Raises OSError."""
-    if not path.exists():
-        return set()
-    beside = path.with_name(f"{path.name}.new")
-    found: set[str] = set()
-    with path.open("rb") as old, beside.open("wb") as new:
-        for raw, line in _lines(old):
-            if line.get("error") is None and line.get("response") and isinstance(line.get("id"), str):
-                found.add(base_id(line["id"]))
-                new.write(raw)
-        new.flush()
-        os.fsync(new.fileno())
-    beside.replace(path)
-    return found
-
-
-def _lines(file: Any) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    for raw in file:
-        try:
-            line = json.loads(raw)
-        except (ValueError, RecursionError):
-            continue
-        if raw.endswith(b"\n") and isinstance(line, dict):
-            yield raw, line
-
-
 def _response(record: JobRecord, answer: Answer) -> dict[str, Any]:
     return {"status_code": 200, "request_id": record.id, "body": _completion(record, answer)}
 
 
 def _completion(record: JobRecord, answer: Answer) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text or None if answer.tool_calls else answer.text}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": answer.text or None if answer.tool_calls else answer.text,
+    }
     if answer.tool_calls:
         message["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 from uuid import UUID, uuid5
 
 from echelon_configs import Configuration, UnknownTarget
+from echelon_producers.draft import MOST_REQUEST_BYTES, draft
+from echelon_producers.errors import SubmitInvalid
 from echelon_workers.ledger.verbs import NewJob
 
-from ...draft import MOST_REQUEST_BYTES, draft
-from ...errors import SubmitInvalid
 from .openai_line import LineInvalid, is_openai_line, read_openai_line
 
 #: The namespace of the ids of these jobs (RFC 9562, version 5): the same line of the same file is the same job.
@@ -78,17 +78,23 @@ def read_line(raw: bytes, number: int, target: str | None, configuration: Config
 
 def _decoded(raw: bytes) -> Mapping[str, Any]:
     if len(raw) > _MOST_BYTES:
-        raise LineInvalid(f"the line has more than {_MOST_BYTES} bytes (would be right: one job a line, each on one line)")
+        raise LineInvalid(
+            f"the line has more than {_MOST_BYTES} bytes (would be right: one job a line, each on one line)"
+        )
     try:
         said = json.loads(raw)
     except UnicodeDecodeError as wrong:
         raise LineInvalid(f"not UTF-8 at byte {wrong.start + 1} (would be right: text in UTF-8)") from None
     except json.JSONDecodeError as wrong:
-        raise LineInvalid(f"not JSON: {wrong.msg} at column {wrong.colno} (would be right: an object on one line)") from None
+        raise LineInvalid(
+            f"not JSON: {wrong.msg} at column {wrong.colno} (would be right: an object on one line)"
+        ) from None
     except (ValueError, RecursionError) as wrong:
         raise LineInvalid(f"not JSON that can be read: {wrong}") from None
     if not isinstance(said, dict):
-        raise LineInvalid('not an object (would be right: {"prompt": ...}, {"messages": [...]} or an OpenAI Batch line)')
+        raise LineInvalid(
+            'not an object (would be right: {"prompt": ...}, {"messages": [...]} or an OpenAI Batch line)'
+        )
     return said
 
 
@@ -110,7 +116,9 @@ def _aimed(fields: dict[str, Any], target: str | None, configuration: Configurat
     if fields.get("target") is None and model is not None:
         fields["target"] = _as_target(model, configuration)
         if fields["target"] is None and target is None:
-            raise LineInvalid(f"body.model: {model!r:.100} is not a target (would be right: --target, or a target here)")
+            raise LineInvalid(
+                f"body.model: {model!r:.100} is not a target (would be right: --target, or a target here)"
+            )
     if fields.get("target") is None and fields.get("node") is None:
         fields["target"] = target
     return fields

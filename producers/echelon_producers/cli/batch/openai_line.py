@@ -13,7 +13,7 @@ _NEEDLESS = frozenset({"stream", "store", "user", "safety_identifier", "prompt_c
 _URL = "/v1/chat/completions"
 
 
-class LineInvalid(ValueError):  # noqa: N818 - the name says what is so, as everywhere in Echelon
+class LineInvalid(ValueError):
     """A line that is not a job; the message says where, what is wrong, and what would be right."""
 
 

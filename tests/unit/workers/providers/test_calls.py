@@ -247,6 +247,20 @@ def test_an_instance_of_one_provider_does_not_load_the_others() -> None:
     assert shown.stdout.strip() == "['openai']"
 
 
+def test_instances_with_one_address_and_key_share_a_client(wire: Any, far: Any) -> None:
+    async def clients() -> tuple[Any, ...]:
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(far)) as http:
+            providers = Providers(environment={"K": KEY, "OTHER": "sk-other"}, max_connections=1, http=http)
+            named = {"provider": wire.provider, "base_url": wire.base_url}
+            one, two = instance(**named, name="one"), instance(**named, name="two", model="other")
+            providers.prepare([one, two, instance(**named, name="three", api_key=SecretReference(env="OTHER"))])
+            return tuple(vars(providers)["_targets"][name].model.client for name in ("one", "two", "three"))
+
+    one, two, three = asyncio.run(clients())
+    assert one is two
+    assert one is not three
+
+
 def test_the_key_is_in_no_repr(wire: Any, far: Any) -> None:
     async def built() -> str:
         async with httpx2.AsyncClient(transport=httpx2.MockTransport(far)) as http:

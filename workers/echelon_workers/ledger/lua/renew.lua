@@ -5,7 +5,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  worker, lease ms, poison, retention ms, what the worker says of itself (JSON), how long that holds in ms,
 --       inbox queue, then for each job: id, lease
--- reply the ids whose lease is lost
+-- reply the leases that are lost: id and lease of each
 --@ time places lease
 local worker, now = ARGV[1], server_now()
 local lost = {}
@@ -15,6 +15,7 @@ for i = 8, #ARGV, 2 do
     redis.call('ZADD', K.running, 'XX', now + tonumber(ARGV[2]), id)
   else
     lost[#lost + 1] = id
+    lost[#lost + 1] = lease
   end
 end
 redis.call('SET', K.worker..worker, ARGV[5], 'PX', ARGV[6])

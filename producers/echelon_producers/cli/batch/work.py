@@ -1,0 +1,213 @@
+"""A whole file of jobs: submitted a part at a time, followed to their ends, their answers written as they come."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import islice
+from typing import Any, BinaryIO, TypeVar
+
+import redis
+
+from echelon_configs import Configuration
+from echelon_producers.errors import Unavailable
+from echelon_workers.ledger.client import AsyncLedger
+from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
+from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, submit
+
+from .answers import answer_line, successor
+from .endings import Endings
+from .lines import BadLine, Line, read_line, read_lines
+from .output import Output
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+
+#: How long a Redis that is away is waited for.
+PATIENCE_S = 60.0
+#: The records of some of the jobs under way are looked at this often, should word of an end have been lost.
+LOOK_AGAIN_S = 2.0
+
+_MOST_BYTES_A_CALL = 8_000_000
+_RECORDS_A_READ = 200
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has become of the lines so far. `kept`: lines that were answered before."""
+
+    answered: int = 0
+    kept: int = 0
+    failed: int = 0
+    bad: int = 0
+    under_way: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = field(default_factory=Decimal)
+
+    @property
+    def done(self) -> int:
+        """Lines of which nothing more will come."""
+        return self.answered + self.kept + self.failed + self.bad
+
+
+class Work:
+    """One run of one file, in an event loop."""
+
+    def __init__(
+        self,
+        ledger: AsyncLedger,
+        output: Output,
+        target: str | None,
+        tell: Tell,
+        *,
+        tally: Tally | None = None,
+        most_under_way: int = 5_000,
+    ) -> None:
+        """`tell` is told of every line that is wrong, and of every job that has ended without an answer."""
+        self.tally = tally or Tally()
+        self._ledger = ledger
+        self._output = output
+        self._target = target
+        self._tell = tell
+        self._most = most_under_way
+        self._under_way: dict[str, Line] = {}
+        self._room = asyncio.Event()
+        self._fed = False
+        self._endings = Endings(ledger.address)
+
+    async def run(self, source: BinaryIO, configuration: Configuration) -> None:
+        """Run the whole file. Raises Unavailable when Redis stays away, OSError when the output cannot be written."""
+        self._began_ms = await self._patiently(self._server_ms)
+        listening = asyncio.create_task(self._endings.listen())
+        feeding = asyncio.create_task(self._feed(source, configuration))
+        try:
+            while self._under_way or not self._fed:
+                ids = await self._endings.wait(LOOK_AGAIN_S)
+                await self._look(ids & self._under_way.keys() or self._oldest())
+                if feeding.done():
+                    feeding.result()
+        finally:
+            for task in (listening, feeding):
+                task.cancel()
+            await asyncio.gather(listening, feeding, return_exceptions=True)
+
+    # Submitting
+
+    async def _feed(self, source: BinaryIO, configuration: Configuration) -> None:
+        lines = self._wanted(source, configuration)
+        while part := _part(lines, min(MOST_JOBS_A_CALL, self._most)):
+            await self._until_room_for(len(part))
+            await self._submit(part)
+        self._fed = True
+        self._endings.add([""])
+
+    def _wanted(self, source: BinaryIO, configuration: Configuration) -> Iterator[Line]:
+        """The lines to be submitted; bad ones are told of."""
+        for number, raw in read_lines(source):
+            line = read_line(raw, number, self._target, configuration)
+            if isinstance(line, BadLine):
+                self.tally.bad += 1
+                for cause in line.why.splitlines():
+                    self._tell(f"line {number}: {cause}")
+            elif line.job.id in self._output.answered:
+                self.tally.kept += 1
+            else:
+                yield line
+
+    async def _until_room_for(self, many: int) -> None:
+        while len(self._under_way) + many > self._most:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _submit(self, part: list[Line]) -> None:
+        # Before the call: a job may end before its reply comes.
+        self._under_way.update({line.job.id: line for line in part})
+        self.tally.under_way = len(self._under_way)
+        jobs = [line.job for line in part]
+        fresh = await self._patiently(lambda: self._ledger.run(submit(jobs)))
+        self._endings.add([job.id for job, is_new in zip(jobs, fresh, strict=True) if not is_new])
+
+    # Following
+
+    def _oldest(self) -> list[str]:
+        """Some of the jobs that have been under way longest; the next time, others."""
+        ids = list(islice(self._under_way, MOST_JOBS_A_CALL))
+        for id in ids:
+            self._under_way[id] = self._under_way.pop(id)
+        return ids
+
+    async def _look(self, ids: "Sequence[str] | set[str]") -> None:
+        rest = iter(ids)
+        while some := list(islice(rest, _RECORDS_A_READ)):
+            records = await self._patiently(lambda some=some: self._records(some))  # type: ignore[misc]
+            ended = [record for record in records if record is not None and record.has_ended]
+            again = [record for record in ended if record.answer is None and record.ended_ms < self._began_ms]
+            self._write([record for record in ended if record not in again])
+            for record in again:
+                await self._again(record)
+
+    async def _records(self, ids: Sequence[str]) -> list[JobRecord | None]:
+        keys = self._ledger.keys
+        async with self._ledger.redis.pipeline(transaction=False) as pipe:
+            for id in ids:
+                pipe.hmget(keys.of("job", id), FIELDS)
+            replies: list[Any] = await pipe.execute()
+        return [read_record(id, values) for id, values in zip(ids, replies, strict=True)]
+
+    def _write(self, records: list[JobRecord]) -> None:
+        lines = []
+        for record in records:
+            line = self._under_way.pop(record.id)
+            lines.append(answer_line(record, line.custom_id))
+            self._count(record, line)
+        self._output.write(lines)
+        self.tally.under_way = len(self._under_way)
+        self._room.set()
+
+    def _count(self, record: JobRecord, line: Line) -> None:
+        if record.answer is None:
+            self.tally.failed += 1
+            why = (record.error or {}).get("message", "no reason on record")
+            self._tell(f"line {line.number}: job {record.id} is {record.state}: {why}")
+            return
+        self.tally.answered += 1
+        self.tally.input_tokens += record.answer.usage.input_tokens
+        self.tally.output_tokens += record.answer.usage.output_tokens
+        self.tally.cost_usd += Decimal(record.answer.cost_usd or 0)
+
+    async def _again(self, record: JobRecord) -> None:
+        """A job that failed in an earlier run has a successor, whose id follows from its own."""
+        line = self._under_way.pop(record.id)
+        await self._submit([replace(line, job=replace(line.job, id=successor(record.id)))])
+
+    # Redis
+
+    async def _server_ms(self) -> int:
+        seconds, microseconds = await self._ledger.redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a Redis that is away for a while. Everything called here may be repeated. Raises Unavailable."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return await call()
+            except redis.RedisError as failed:
+                away = isinstance(failed, redis.ConnectionError | redis.TimeoutError)
+                if not away or time.monotonic() > end:
+                    where = self._ledger.address.redacted
+                    raise Unavailable(f"Redis at {where} cannot be used: {failed}") from failed
+                await asyncio.sleep(0.5)
+
+
+def _part(lines: Iterator[Line], most: int) -> list[Line]:
+    """The next lines for one call: neither too many nor too long together."""
+    part, size = [], 0
+    for line in lines:
+        part.append(line)
+        size += len(line.job.request)
+        if len(part) >= most or size >= _MOST_BYTES_A_CALL:
+            break
+    return part

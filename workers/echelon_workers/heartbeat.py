@@ -1,0 +1,73 @@
+"""The worker's heartbeat: it renews the leases of what is held, says what the worker is, and reaps for all."""
+
+import asyncio
+import json
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from celery.utils.log import get_logger
+from redis.exceptions import RedisError
+
+from .ledger.verbs import renew
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+logger = get_logger(__name__)
+
+MOST_A_CALL = 500
+
+
+class Heartbeat:
+    """Beats three times in the life of a lease."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            try:
+                await self._beat()
+            except (RedisError, OSError) as exc:
+                logger.warning("the heartbeat did not reach Redis: %s", exc)
+            await asyncio.sleep(self._runtime.settings.lease_s / 3)
+
+    async def _beat(self) -> None:
+        runtime = self._runtime
+        leases = runtime.hand.leases()
+        for first in range(0, max(1, len(leases)), MOST_A_CALL):
+            part = leases[first : first + MOST_A_CALL]
+            told_ms = int(runtime.settings.lease_s * 2000)
+            for lost in await runtime.ledger.run(renew(runtime.name, self._about(), told_ms, part, runtime.terms)):
+                self._stop(*lost)
+
+    def _stop(self, id: str, lease: str) -> None:
+        held = self._runtime.hand.of(id, lease)
+        if held is not None:
+            logger.warning("the lease of job %s is lost: its call is stopped", id)
+            held.halt("lost")
+
+    def _about(self) -> str:
+        runtime = self._runtime
+        about = {
+            "name": runtime.name,
+            "hostname": runtime.hostname,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slots": runtime.pool.limit,
+            "busy": len(runtime.pool.busy),
+            "queues": runtime.served,
+            "revision": runtime.revision,
+        }
+        return json.dumps(about, separators=(",", ":"))
+
+    async def forget(self) -> None:
+        """The worker ends: it is not to be seen as one that died."""
+        ledger, name = self._runtime.ledger, self._runtime.name
+        try:
+            await ledger.redis.delete(ledger.keys.of("worker", name), ledger.keys.of("taker", name))
+            await ledger.redis.zrem(ledger.keys.of("workers"), name)
+        except (RedisError, OSError) as exc:
+            logger.debug("this worker's entry stays until it expires: %r", exc)
