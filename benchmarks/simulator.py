@@ -193,7 +193,7 @@ def answers_within(port: int, seconds: float) -> bool:
     return False
 
 
-def report(rows: list[dict[str, Any]], baseline: dict[str, Any] | None) -> dict[str, Any]:
+def report(rows: list[dict[str, Any]], baseline: dict[str, Any] | None, short: bool) -> dict[str, Any]:
     beside = baseline["calls_per_core_s"] if baseline else None
     goals = [
         {
@@ -206,7 +206,7 @@ def report(rows: list[dict[str, Any]], baseline: dict[str, Any] | None) -> dict[
         for row in rows
         if "streamed" not in row["scenario"]
     ]
-    return {"benchmark": "simulator", "connections": CONNECTIONS, "rows": [*rows, *([baseline] if baseline else [])],
+    return {"benchmark": "simulator", "short": short, "connections": CONNECTIONS, "rows": [*rows, *([baseline] if baseline else [])],
             "goals": goals}  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     calls = 6_000 if options.short else 40_000
-    document = report(simulator_rows(calls), llmock_row(calls // 6))
+    document = report(simulator_rows(calls), llmock_row(calls // 6), options.short)
     if options.json:
         print(json.dumps(document, indent=2))
     else:

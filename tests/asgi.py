@@ -29,8 +29,12 @@ async def call(
     headers: dict[str, str] | None = None,
     chunks: Iterable[bytes] | None = None,
     gone: asyncio.Event | None = None,
+    cut: bool = False,
 ) -> Reply:
-    """Send one request; a body that is not bytes is sent as JSON. The caller goes away when `gone` is set."""
+    """Send one request; a body that is not bytes is sent as JSON.
+
+    The caller goes away when `gone` is set, or (`cut`) before the body has ended.
+    """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     parts = iter([content] if chunks is None else chunks)
     leaves = gone or asyncio.Event()
@@ -40,10 +44,11 @@ async def call(
     async def receive() -> dict[str, Any]:
         nonlocal part
         if part is None:
-            await leaves.wait()
+            if not cut:
+                await leaves.wait()
             return {"type": "http.disconnect"}
         now, part = part, next(parts, None)
-        return {"type": "http.request", "body": now, "more_body": part is not None}
+        return {"type": "http.request", "body": now, "more_body": cut or part is not None}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)

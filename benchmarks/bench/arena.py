@@ -51,7 +51,7 @@ class Arena:
 
     def simulator(self, *options: str) -> SimulatorProcess:
         """A simulator of its own, as the far side of HTTP calls."""
-        return self._stack.enter_context(SimulatorProcess(*options, python=bound_python()))
+        return self._stack.enter_context(SimulatorProcess("--port", "0", *options, python=bound_python()))
 
     def keep(self, worker: Worker) -> Worker:
         """Kill the worker at the end if nobody has stopped it by then."""

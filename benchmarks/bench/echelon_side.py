@@ -43,10 +43,8 @@ def write_configs(directory: Path, models: Sequence[str]) -> Path:
 class EchelonSide(Side):
     """Answers kept in the records, events on."""
 
-    title = "Echelon"
-
     def __init__(self, arena: Arena, configs: Path) -> None:
-        super().__init__(arena, configs, [QUEUE])
+        super().__init__(arena, configs, "Echelon")
         self.address = Address(arena.url(OURS_DB))
         self.ledger = Ledger(self.address)
         self.client = Client(self.address.url)

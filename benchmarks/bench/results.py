@@ -39,12 +39,12 @@ class Goal:
     @classmethod
     def at_least(cls, name: str, value: float, goal: float, baseline: float | None = None) -> "Goal":
         """Met from `goal` upwards."""
-        return cls(name=name, value=_rounded(value), goal=goal, baseline=_rounded(baseline), met=value >= goal)
+        return cls(name=name, value=round(value, 4), goal=goal, baseline=_rounded(baseline), met=value >= goal)
 
     @classmethod
     def at_most(cls, name: str, value: float, goal: float, baseline: float | None = None) -> "Goal":
         """Met up to `goal`."""
-        return cls(name=name, value=_rounded(value), goal=goal, baseline=_rounded(baseline), met=value <= goal)
+        return cls(name=name, value=round(value, 4), goal=goal, baseline=_rounded(baseline), met=value <= goal)
 
 
 @dataclass(slots=True)
@@ -113,5 +113,5 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.2f}"
 
 
-def _rounded(value: float | None) -> float:
-    return value if value is None else round(value, 4)  # type: ignore[return-value]
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

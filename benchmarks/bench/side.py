@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from .arena import Arena
 from .process import Worker
@@ -34,16 +33,18 @@ class Work:
         }
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Side(ABC):
     """The jobs of one side, and its worker while one runs."""
 
     arena: Arena
     configs: Path
-    queues: Sequence[str]
+    title: str
     worker: Worker | None = field(default=None, init=False)
 
-    title: ClassVar[str]
+    @abstractmethod
+    def reset(self) -> None:
+        """Empty this side's database. Its worker must not be running."""
 
     @abstractmethod
     def start(self, work: Work, slots: int) -> Worker:
@@ -51,7 +52,7 @@ class Side(ABC):
 
     @abstractmethod
     def submit(self, jobs: int) -> list[str]:
-        """Put jobs into the queues as fast as this side can, one queue after the other; their ids."""
+        """Put jobs into the queue as fast as this side can; their ids."""
 
     @abstractmethod
     def submit_one(self) -> str:
@@ -71,20 +72,30 @@ class Side(ABC):
             self.worker.stop()
             self.worker = None
 
-    def drain(self, timeout_s: float = 300.0) -> None:
-        """Wait until every job has ended. Raises RuntimeError when that takes too long or the worker exits."""
+    def drain(self, ids: Sequence[str], timeout_s: float = 300.0) -> float:
+        """Wait until these jobs, the only ones there are, have their answer kept; when that was (`perf_counter`).
+
+        Raises RuntimeError when that takes too long or the worker exits.
+        """
         end = time.monotonic() + timeout_s
-        while (left := self.left()) > 0:
+        while True:
+            while (left := self.left()) > 0 and time.monotonic() < end:
+                self._check_worker()
+                time.sleep(0.02)
+            ended = time.perf_counter()
+            # Nothing left may be a job on its way: kombu pops it from the list before it is in `unacked`.
+            if left == 0 and (answered := self.answered(ids)) == len(ids):
+                return ended
             if time.monotonic() > end:
-                raise RuntimeError(f"{self.title}: {left} jobs have not ended after {timeout_s:g} s")
-            if self.worker is not None:
-                self.worker.check()
-            time.sleep(0.02)
+                raise RuntimeError(f"{self.title}: {left} jobs left, {answered} of {len(ids)} answered after {timeout_s:g} s")
+
+    def _check_worker(self) -> None:
+        if self.worker is not None:
+            self.worker.check()
 
     def warm(self, jobs: int) -> None:
         """Run some jobs that are not counted."""
-        self.submit(jobs)
-        self.drain()
+        self.drain(self.submit(jobs))
 
     def _launch(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Worker:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ECHELON_", "REDIS_URL"))}

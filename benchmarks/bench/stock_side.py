@@ -18,19 +18,21 @@ POOLS = ("threads", "asyncio")
 class StockSide(Side):
     """Results kept in Redis, events on, `acks_late`; gossip and mingle off."""
 
-    title = "stock Celery"
-
     def __init__(self, arena: Arena, configs: Path, pool: str, models: Sequence[str] = MODELS) -> None:
-        super().__init__(arena, configs, [QUEUE])
+        super().__init__(arena, configs, f"stock Celery ({pool} pool)")
         self.pool = pool
         self.models = models
         self.app = make_app(arena.url(STOCK_DB))
         self._redis = arena.client(STOCK_DB)
         self._task = "bench.nap"
 
+    def reset(self) -> None:
+        """An empty database."""
+        self._redis.flushdb()
+
     def start(self, work: Work, slots: int) -> Worker:
         """As `Side.start`; it serves when it has answered its first job."""
-        self._redis.flushdb()
+        self.reset()
         self._task = "bench.call" if work.nap_s is None else "bench.nap"
         custom = {"CELERY_CUSTOM_WORKER_POOL": "echelon_workers.pool:TaskPool"} if self.pool == "asyncio" else {}
         environment = {

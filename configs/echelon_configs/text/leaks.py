@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 HIDDEN = "<hidden>"
 
 _SHAPES = re.compile(
-    r"""(?<![A-Za-z0-9])(?:
+    r"""(?<![A-Za-z])(?:
         sk-[A-Za-z0-9_-]{16,}                      # OpenAI, Anthropic (sk-ant-), OpenRouter (sk-or-), DeepSeek
       | (?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,} # Stripe
       | AIza[0-9A-Za-z_-]{20,}                     # Google

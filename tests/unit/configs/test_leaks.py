@@ -25,6 +25,7 @@ SECRETS = [
     "Basic dXNlcjpwYXNzd29yZDEyMw==",
     "https://user:hunter2@llm.example.com/v1",
     "redis://:hunter2@127.0.0.1:6379/0",
+    "8192sk-abcdefghijklmnopqrstuvwx",
 ]
 
 HARMLESS = [
@@ -81,7 +82,7 @@ def test_what_is_long_and_random_is_a_secret_only_under_a_name_that_says_so(name
         "task_groups:\n  g:\n    e: {models: ['SECRET']}\n",
         "task_groups:\n  g:\n    e: {models: [openai-gpt4], timeout: 'SECRET'}\n",
         "task_groups:\n  g:\n    'SECRET': {models: [openai-gpt4]}\n",
-        "task_groups:\n  'SECRET':\n    e: {models: [gemini-pro]}\n    fallback_config: {fallback_groups: ['SECRET']}\n",
+        "task_groups:\n  'SECRET':\n    e: {models: [a]}\n    fallback_config: {fallback_groups: ['SECRET']}\n",
         "'SECRET': 1\ntask_groups:\n  g:\n    e: {models: [openai-gpt4]}\n",
         "task_groups:\n  g:\n    fallback_strategy: 'SECRET'\n    e: {models: [openai-gpt4], 'SECRET': 1}\n",
         "# SECRET\ntask_groups:\n  g:\n    e: {models: [openai-gpt4]}\n",

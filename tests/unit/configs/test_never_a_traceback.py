@@ -65,7 +65,7 @@ ODD += [
     "@",
     "`",
 ]
-ODD += ["../x", "/", "9" * 50, "sk-abcdefghijklmnopqrstuvwx", "pool.x", "node.n", "model.m", "a.b.c", ".", "x" * 300]
+ODD += ["../x", "/", "9" * 50, " sk-abcdefghijklmnopqrstuvwx", "pool.x", "node.n", "model.m", "a.b.c", ".", "x" * 300]
 
 
 @pytest.fixture(scope="module")

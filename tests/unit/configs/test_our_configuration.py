@@ -81,9 +81,11 @@ def test_it_uses_every_strategy_scheduler_and_algorithm(ours: Loaded) -> None:
 
 def test_it_bounds_every_scope(ours: Loaded) -> None:
     configuration = ours.configuration
-    scopes = [*configuration.groups.values(), *configuration.instances.values(), *configuration.nodes.values()]
-    scopes += [echelon for group in configuration.groups.values() for echelon in group.echelons.values()]
-    assert all(scope.limits.concurrency and scope.limits.queue_size for scope in scopes)
+    bounds = [group.limits for group in configuration.groups.values()]
+    bounds += [echelon.limits for group in configuration.groups.values() for echelon in group.echelons.values()]
+    bounds += [instance.limits for instance in configuration.instances.values()]
+    bounds += [node.limits for node in configuration.nodes.values()]
+    assert all(limits.concurrency and limits.queue_size for limits in bounds)
     assert all(pool.limits.rate for pool in configuration.pools.values())
     assert configuration.limits.rate is not None
 

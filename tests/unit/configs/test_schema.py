@@ -32,9 +32,8 @@ def accepts(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> bool:
     if isinstance(value, dict):
         return _accepts_keys(value, rule, root)
     if isinstance(value, list):
-        return len(value) >= rule.get("minItems", 0) and all(
-            accepts(item, rule.get("items", {}), root) for item in value
-        )
+        long_enough: bool = len(value) >= rule.get("minItems", 0)
+        return long_enough and all(accepts(item, rule.get("items", {}), root) for item in value)
     return _in_range(value, rule)
 
 
@@ -68,7 +67,7 @@ def _accepts_keys(value: dict[str, Any], rule: dict[str, Any], root: dict[str, A
 
 def _in_range(value: Any, rule: dict[str, Any]) -> bool:
     if isinstance(value, str):
-        return rule.get("minLength", 0) <= len(value) <= rule.get("maxLength", 10**9)
+        return bool(rule.get("minLength", 0) <= len(value) <= rule.get("maxLength", 10**9))
     if not isinstance(value, int | float) or isinstance(value, bool):
         return True
     low, high = rule.get("minimum", value), rule.get("maximum", value)

@@ -140,7 +140,7 @@ JSON = st.recursive(
 FIELD = st.sampled_from([*OPTIONS, *JobRequest.model_fields]) | st.text(max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(FIELD, JSON, max_size=6), st.booleans())
 def test_whatever_is_said_becomes_a_job_that_can_be_read_or_is_refused(said: dict[str, Any], helped: bool) -> None:
     job = drafted({**PROMPT, **said} if helped else said)

@@ -1,6 +1,7 @@
 """The command line, up to where the server would start."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_the_options_fill_in_what_the_script_leaves_open() -> None:
     assert script.seed == 2
     assert script.to_json()["models"] == {"*": {"context_window": 9, "latency_s": {"constant": 0.5}},
                                           "m": {"latency_s": {"constant": 3.0}}}  # fmt: skip
+
+
+def test_without_aiohttp_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("server", "sending", "control"):
+        monkeypatch.delitem(sys.modules, f"echelon_producers.simulator.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    result = CliRunner().invoke(simulator_command, [])
+    assert result.exit_code == 2
+    assert result.stderr == "simulator: aiohttp is missing: pip install 'echelon-cluster[simulator]'\n"
 
 
 def test_the_simulator_imports_nothing_else_of_ours() -> None:
