@@ -206,8 +206,13 @@ def report(rows: list[dict[str, Any]], baseline: dict[str, Any] | None, short: b
         for row in rows
         if "streamed" not in row["scenario"]
     ]
-    return {"benchmark": "simulator", "short": short, "connections": CONNECTIONS, "rows": [*rows, *([baseline] if baseline else [])],
-            "goals": goals}  # fmt: skip
+    return {
+        "benchmark": "simulator",
+        "short": short,
+        "connections": CONNECTIONS,
+        "rows": [*rows, *([baseline] if baseline else [])],
+        "goals": goals,
+    }
 
 
 def main() -> int:

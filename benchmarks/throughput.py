@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from echelon_producers.simulator.process import SimulatorProcess
 
-from bench.arena import OURS_DB, STOCK_DB, Arena
+from bench.arena import Arena
 from bench.burst import Bursts, alternate, best, cheapest, ratios
 from bench.command import Scale, run_benchmark
 from bench.echelon_side import MODELS, EchelonSide, write_configs
@@ -93,8 +93,8 @@ class Throughput:
         progress("idle worker")
         seconds, jobs = self.scale.of(full=(20.0, 400), short=(10.0, 100))
         simulator = self.arena.simulator()
-        ours_idle, ours_start = self._idle(self.ours, OURS_DB, simulator, seconds, jobs)
-        stock_idle, stock_start = self._idle(self.stock[0], STOCK_DB, simulator, seconds, jobs)
+        ours_idle, ours_start = self._idle(self.ours, simulator, seconds, jobs)
+        stock_idle, stock_start = self._idle(self.stock[0], simulator, seconds, jobs)
         start = "submit to arrival at the provider"
         self.results.rows += [
             Row(what="idle worker, Redis commands", unit="1/s", ours=ours_idle, stock=stock_idle),
@@ -103,13 +103,11 @@ class Throughput:
         ]
         self.results.goals.append(Goal.at_most("Redis commands a second of an idle worker", ours_idle, 2.0, stock_idle))
 
-    def _idle(
-        self, side: Side, db: int, simulator: SimulatorProcess, seconds: float, jobs: int
-    ) -> tuple[float, StartLatency]:
+    def _idle(self, side: Side, simulator: SimulatorProcess, seconds: float, jobs: int) -> tuple[float, StartLatency]:
         side.start(Work(simulator_url=simulator.url), CALL_SLOTS)
         try:
             side.warm(20)
-            return commands_per_s(self.arena, db, seconds), start_latency(side, simulator, jobs)
+            return commands_per_s(self.arena, side.db, seconds), start_latency(side, simulator, jobs)
         finally:
             side.stop()
 

@@ -16,11 +16,10 @@ from echelon_workers.ledger.server import open_server
 
 from .process import Worker, bound_python
 
-OURS_DB, STOCK_DB = 0, 1
 
 
 class Arena:
-    """`with Arena() as arena`: the embedded server on a private port, for both sides (a database each)."""
+    """`with Arena() as arena`: the embedded server on a private port, for both sides (a database for each worker)."""
 
     def __enter__(self) -> Self:
         signal.signal(signal.SIGTERM, _ended)

@@ -11,7 +11,7 @@ from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
 
-from .arena import OURS_DB, Arena
+from .arena import Arena
 from .process import Worker
 from .side import PROMPT, Side, Work
 
@@ -30,6 +30,7 @@ concurrency_control:
 """
 MODELS = ("openai-bench", "anthropic-bench", "gemini-bench")
 QUEUE = "bench_group.echelon1"
+DB = 0
 
 
 def write_configs(directory: Path, models: Sequence[str]) -> Path:
@@ -44,11 +45,11 @@ class EchelonSide(Side):
     """Answers kept in the records, events on."""
 
     def __init__(self, arena: Arena, configs: Path) -> None:
-        super().__init__(arena, configs, "Echelon")
-        self.address = Address(arena.url(OURS_DB))
+        super().__init__(arena, configs, "Echelon", DB)
+        self.address = Address(arena.url(DB))
         self.ledger = Ledger(self.address)
         self.client = Client(self.address.url)
-        self._redis = arena.client(OURS_DB)
+        self._redis = arena.client(DB)
 
     def reset(self) -> None:
         """An empty database with the configuration in force."""

@@ -40,6 +40,7 @@ class Side(ABC):
     arena: Arena
     configs: Path
     title: str
+    db: int
     worker: Worker | None = field(default=None, init=False)
 
     @abstractmethod
@@ -88,6 +89,7 @@ class Side(ABC):
                 return ended
             if time.monotonic() > end:
                 raise RuntimeError(f"{self.title}: {left} jobs left, {answered} of {len(ids)} answered after {timeout_s:g} s")
+            time.sleep(0.02)
 
     def _check_worker(self) -> None:
         if self.worker is not None:

@@ -36,7 +36,6 @@ def make_app(url: str) -> Celery:
         task_acks_late=True,
         task_serializer="json",
         accept_content=["json"],
-        worker_prefetch_multiplier=int(os.environ.get("BENCH_PREFETCH", "4")),
         worker_send_task_events=True,
         broker_connection_retry_on_startup=True,
     )

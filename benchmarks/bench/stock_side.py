@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from .arena import STOCK_DB, Arena
+from .arena import Arena
 from .echelon_side import MODELS
 from .process import Worker
 from .side import PROMPT, Side, Work
@@ -13,17 +13,18 @@ from .stock_app import QUEUE, make_app
 
 #: Celery's threads pool, and the asyncio pool of `echelon_workers.pool` under Celery's own consumer.
 POOLS = ("threads", "asyncio")
+_FIRST_DB = 1
 
 
 class StockSide(Side):
     """Results kept in Redis, events on, `acks_late`; gossip and mingle off."""
 
     def __init__(self, arena: Arena, configs: Path, pool: str, models: Sequence[str] = MODELS) -> None:
-        super().__init__(arena, configs, f"stock Celery ({pool} pool)")
+        super().__init__(arena, configs, f"stock Celery ({pool} pool)", _FIRST_DB + POOLS.index(pool))
         self.pool = pool
         self.models = models
-        self.app = make_app(arena.url(STOCK_DB))
-        self._redis = arena.client(STOCK_DB)
+        self.app = make_app(arena.url(self.db))
+        self._redis = arena.client(self.db)
         self._task = "bench.nap"
 
     def reset(self) -> None:
@@ -38,7 +39,7 @@ class StockSide(Side):
         environment = {
             **work.environment,
             **custom,
-            "BENCH_STOCK_URL": self.arena.url(STOCK_DB),
+            "BENCH_STOCK_URL": self.arena.url(self.db),
             "BENCH_CONFIGS": str(self.configs),
         }
         pool = "custom" if custom else "threads"

@@ -67,14 +67,15 @@ def _warn_of_unread(reading: Reading) -> None:
 
 def _warn_of_unset_keys(draft: Draft, reading: Reading) -> None:
     """One warning a variable, at the first place that asks for it."""
-    waiting: dict[str, list[DraftModel]] = {}
+    waiting: dict[str, dict[str, DraftModel]] = {}
     for model in draft.models.values():
         for reference in secrets_of(model):
-            if reference.resolve(reading.environment) is None and model not in waiting.setdefault(reference.env, []):
-                waiting[reference.env].append(model)
+            if reference.resolve(reading.environment) is None:
+                waiting.setdefault(reference.env, {})[model.name] = model
     for name, models in waiting.items():
-        place = models[0].node.get("api_key") or models[0].node
-        names = ", ".join(model.name for model in models[:8]) + (", ..." if len(models) > 8 else "")
+        first = next(iter(models.values())).node
+        place = first.get("api_key") or first
+        names = ", ".join(list(models)[:8]) + (", ..." if len(models) > 8 else "")
         reading.problems.warning(
             place,
             f"${{{name}}} is not set: workers here take no jobs for {names}",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 # `:-` as in a shell is read like `:`.
-REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-?([^}]*))?\}")
-BROKEN_REFERENCE = re.compile(r"\$\{(?![A-Za-z_][A-Za-z0-9_]*(?::-?[^}]*)?\})")
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-?([^{}]{0,500}))?\}")
+BROKEN_REFERENCE = re.compile(r"\$\{(?![A-Za-z_][A-Za-z0-9_]*(?::-?[^{}]{0,500})?\})")
 
 # What a server that asks for no key is given all the same.
 HARMLESS_DEFAULTS = ("", "none", "EMPTY", "not-needed", "dummy", "ollama")

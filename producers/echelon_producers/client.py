@@ -29,7 +29,7 @@ from echelon_workers.ledger.status import ClusterStatus, cluster_status, cluster
 from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, NewJob, Verb, submit
 
 from .catalogue import Catalogue
-from .draft import draft
+from .draft import Drafter
 from .ears import Ears
 from .errors import EchelonError, ResultTimeout, SubmitInvalid, Unavailable, UnknownJob, ended_without_answer
 from .records import Records
@@ -69,7 +69,7 @@ class Client:
 
     def submit_job(self, job: Mapping[str, Any]) -> str:
         """Submit one job that is a mapping, with the same fields and errors as `submit`."""
-        return self._send([draft(self.configuration(), job)])[0]
+        return self._send([Drafter(self.configuration()).draft(job)])[0]
 
     def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
         """Submit many jobs and return their ids in order; each is a prompt or a mapping as `submit` takes. `target`
@@ -155,7 +155,7 @@ class AsyncClient:
 
     async def submit_job(self, job: Mapping[str, Any]) -> str:
         """As `Client.submit_job`."""
-        return (await self._send([draft(await self.configuration(), job)]))[0]
+        return (await self._send([Drafter(await self.configuration()).draft(job)]))[0]
 
     async def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
         """As `Client.submit_many`."""
@@ -248,6 +248,7 @@ def _job(target: str | None, prompt: str | None, job: dict[str, Any]) -> dict[st
 def _drafts(configuration: Configuration, jobs: Iterable[JobLike], target: str | None) -> Iterator[NewJob]:
     if isinstance(jobs, str | Mapping):
         raise SubmitInvalid([("jobs", "one job where many are expected (would be right: a list of jobs)")])
+    drafter = Drafter(configuration)
     for number, job in enumerate(jobs):
         whole = {"prompt": job} if isinstance(job, str) else job
         if not isinstance(whole, Mapping):
@@ -256,7 +257,7 @@ def _drafts(configuration: Configuration, jobs: Iterable[JobLike], target: str |
         if target is not None and whole.get("target") is None:
             whole = {**whole, "target": target}
         try:
-            yield draft(configuration, whole)
+            yield drafter.draft(whole)
         except SubmitInvalid as exc:
             raise exc.within(f"jobs[{number}]") from exc
 

@@ -5,6 +5,7 @@ ECHELON_REDIS_URL=redis://127.0.0.1:6379/0 python celery_project.py "Why is the 
 
 import os
 import sys
+from typing import Any
 
 from celery import Celery
 from celery.result import AsyncResult
@@ -21,7 +22,7 @@ def ask(prompt: str) -> str:
 def main() -> None:
     jobs = {prompt: ask(prompt) for prompt in sys.argv[1:] or ["Explain queues in one sentence."]}
     for prompt, job in jobs.items():
-        answer = AsyncResult(job, app=app).get(timeout=120)
+        answer: dict[str, Any] = AsyncResult(job, app=app).get(timeout=120)
         print(f"{prompt}\n  {answer['text']}\n  ({answer['model']}, {answer['usage']['output_tokens']} tokens)")
 
 

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -416,6 +417,12 @@ class TestTheCluster:
             "properties"
         ].keys()
         assert {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/status"} <= reply.json["paths"].keys()
+
+
+def test_every_path_is_documented(published: Address) -> None:
+    described = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
+    paths = asked(published, "GET", "/openapi.json").json["paths"]
+    assert [path for path in paths if path.replace("{job_id}", "ID") not in described] == []
 
 
 PATHS = [("POST", "/v1/jobs"), ("GET", "/v1/jobs/j1"), ("GET", "/v1/status"), ("GET", "/readyz")]

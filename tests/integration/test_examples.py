@@ -48,7 +48,7 @@ def started(cluster: Address, *command: str) -> Iterator[str]:
         text=True,
     )
     try:
-        until(lambda: process.poll() is not None or listens(port), what="it listens")
+        until(lambda: process.poll() is not None or listens(port), timeout_s=40, what="it listens")
         assert process.poll() is None, process.communicate()[0]
         yield f"http://127.0.0.1:{port}"
     finally:

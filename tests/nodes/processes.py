@@ -21,8 +21,8 @@ from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
 from echelon_workers.ledger.server_binary import find_server_binary
 
-READY_S = 30.0
-STOP_S = 30.0
+READY_S = 60.0
+STOP_S = 60.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 HIDDEN = "<hidden>"
 
+# Every repetition that something must follow is bounded: a file made to be slow costs no more than another.
+
 _SHAPES = re.compile(
     r"""(?<![A-Za-z])(?:
         sk-[A-Za-z0-9_-]{16,}                      # OpenAI, Anthropic (sk-ant-), OpenRouter (sk-or-), DeepSeek
@@ -26,14 +28,14 @@ _SHAPES = re.compile(
       | gh[pousr]_[A-Za-z0-9]{20,}                 # GitHub
       | xox[abprs]-[A-Za-z0-9-]{10,}               # Slack
       | AKIA[0-9A-Z]{16}                           # AWS
-      | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}    # JSON web token
+      | eyJ[A-Za-z0-9_-]{8,400}\.[A-Za-z0-9_-]{8,} # JSON web token
     )""",
     re.VERBOSE,
 )
 _CREDENTIALS = re.compile(r"(?i)(?<![A-Za-z])(?:bearer|basic)[ \t]+([A-Za-z0-9._~+/=-]{8,})")
-_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_USERINFO = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#@]*:[^\s/?#@]+@")
-_REFERENCE = re.compile(r"\$\{[^}]*\}")
+_PEM = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
+_USERINFO = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s/?#@:]{0,250}:[^\s/?#@]{1,500}@")
+_REFERENCE = re.compile(r"\$\{[^{}]{0,600}\}")
 _COMMENT = re.compile(r"(?:^|\s)#(.*)")
 
 _SECRET_NAME = re.compile(r"(?i)(?:key|token|secret|password|passwd)$")

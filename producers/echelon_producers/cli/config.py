@@ -108,7 +108,7 @@ def _refuse(invalid: ConfigurationInvalid, as_json: bool) -> NoReturn:
         click.echo(_document(False, invalid.problems, invalid.warnings))
         raise click.exceptions.Exit(2)
     count = len(invalid.problems)
-    click.echo(f"{count} error{'s' if count != 1 else ''}; nothing is changed until they are gone")
+    click.echo(f"{count} error{'s' if count != 1 else ''}")
     _fail(str(problem) for problem in invalid.problems)
 
 

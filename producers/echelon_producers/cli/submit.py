@@ -70,13 +70,12 @@ def submit_command(
 
 
 def _prompt(prompt: str | None) -> str:
-    stdin = click.get_text_stream("stdin")
-    if prompt is None and stdin.isatty():
+    if prompt is None and sys.stdin.isatty():
         raise InputWrong("no prompt (would be right: echelon submit TARGET PROMPT, or the prompt on standard input)")
     if prompt not in (None, "-"):
         return str(prompt)
     try:
-        text = click.get_binary_stream("stdin").read().decode()
+        text = sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as wrong:
         raise InputWrong(f"standard input: not UTF-8 at byte {wrong.start} (would be right: text in UTF-8)") from None
     if not text.strip():

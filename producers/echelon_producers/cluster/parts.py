@@ -16,7 +16,7 @@ from .ready import announces, answers_at, beats
 _GRACE = "ECHELON_GRACE_S"
 _MORE_S = 20.0
 
-_CELERY = ("celery", "-A", "echelon_workers.app")
+_CELERY = ("celery", "--quiet", "-A", "echelon_workers.app")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

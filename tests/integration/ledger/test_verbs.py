@@ -208,6 +208,13 @@ def test_a_buried_job_keeps_its_error_and_is_listed_as_dead(ledger: Ledger) -> N
     assert ledger.redis.zscore(ledger.keys.of("dead"), "a") is not None
 
 
+def test_the_list_of_the_dead_forgets_those_whose_records_have_expired(ledger: Ledger) -> None:
+    now = int(ledger.redis.time()[0]) * 1000
+    ledger.redis.zadd(ledger.keys.of("dead"), {"old": now - TERMS.retention_ms - 5000, "new": now})
+    ledger.run(renew("w1", "{}", 30_000, [], TERMS))
+    assert ledger.redis.zrange(ledger.keys.of("dead"), 0, -1) == [b"new"]
+
+
 @pytest.mark.parametrize(("ending", "state"), [("return", "queued"), ("bury", "dead"), ("cancel", "cancelled")])
 def test_settling_ends_a_grant_without_spending_an_attempt(ledger: Ledger, ending: str, state: str) -> None:
     ledger.run(submit([job("a")]))

@@ -345,6 +345,11 @@ def test_a_name_may_be_written_with_dashes_and_capitals(configuration: Build, wr
     assert loaded.groups["g"].best.rotation == "round_robin"
 
 
+def test_other_words_for_the_same_rotation_are_understood(configuration: Build) -> None:
+    loaded = configuration("task_groups: {g: {e: {models: [openai-gpt4], rotation_strategy: least_used}}}")
+    assert loaded.groups["g"].best.rotation == "least_recently_used"
+
+
 def test_a_name_that_means_something_else_cannot_be_a_group(error: Error) -> None:
     assert "'pool' is taken: `pool.NAME` means a pool" in error("task_groups: {pool: {e: {models: [openai-gpt4]}}}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from echelon_configs import ConfigurationInvalid, load
+from echelon_configs.references import BROKEN_REFERENCE, expand
 from echelon_configs.text.leaks import hide, is_literal_secret, is_secret_under
 
 # Made up, in the shapes of the real ones.
@@ -154,3 +155,26 @@ def test_no_secret_reaches_the_configuration(tree: Callable[..., Path]) -> None:
     assert instance.api_key is not None
     assert instance.api_key.resolve(environment) == "the-openai-secret"
     assert [str(reference) for reference in instance.secrets] == ["${OPENAI_API_KEY}", "${TOKEN}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-" * 100_000,
+        "1eyJ" * 80_000,
+        "a" * 300_000 + "://x",
+        "http://" * 46_000,
+        "a:" * 166_000,
+        "://" + "a:" * 166_000,
+        "${A:" * 80_000,
+        "basic " * 56_000,
+        "-----BEGIN " * 30_000,
+    ],
+    ids=lambda text: text[:6],
+)
+def test_text_made_to_be_slow_is_read_to_its_end(text: str) -> None:
+    """Quadratic work on these would take minutes, and hold up the whole suite."""
+    assert len(hide(text)) <= len(text) + 100
+    assert is_secret_under("key", text) in (True, False)
+    expand(text, {}, lambda _: None)
+    BROKEN_REFERENCE.search(text)

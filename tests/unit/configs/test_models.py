@@ -1,10 +1,11 @@
 """Single-model files: inheritance, variables, keys and headers, and models that need no file."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from echelon_configs import CallOverrides, Configuration, SecretReference, SecretTemplate
+from echelon_configs import CallOverrides, Configuration, SecretReference, SecretTemplate, load
 from echelon_configs.conventions import VENDORS, by_convention
 
 Build = Callable[..., Configuration]
@@ -89,6 +90,17 @@ def test_a_single_model_is_a_target_by_itself(configuration: Build) -> None:
 def test_models_alone_make_a_cluster_as_before_there_were_groups(configuration: Build) -> None:
     loaded = configuration("task_groups: {}", **{"llms/mine.yaml": FULL})
     assert list(loaded.queues) == ["model.mine"]
+
+
+def test_naming_the_groups_file_of_a_directory_reads_the_directory(tree: Callable[..., Path]) -> None:
+    directory = tree("task_groups: {}", **{"llms/mine.yaml": "model_type: openai\nmodel_name: m"})
+    assert list(load(directory / "llms/groups/_task_groups.yaml").configuration.instances) == ["mine"]
+
+
+def test_a_key_that_many_models_lack_is_one_warning(tree: Callable[..., Path]) -> None:
+    names = ", ".join(f"openai-m{number}" for number in range(300))
+    warnings = load(tree(f"task_groups: {{g: {{e: {{models: [{names}]}}}}}}"), environment={}).warnings
+    assert ["openai-m7, ... (" in str(warning) for warning in warnings] == [True]
 
 
 def test_a_cluster_of_nothing_is_refused(error: Callable[..., str]) -> None:

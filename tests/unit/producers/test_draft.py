@@ -3,40 +3,46 @@
 import json
 import math
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from byhand import configuration
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echelon_producers.draft import MOST_REQUEST_BYTES, OPTIONS, draft
+from echelon_producers.draft import MOST_REQUEST_BYTES, OPTIONS, Drafter
 from echelon_producers.errors import SubmitInvalid
 from echelon_workers.ledger.job import JobRequest
 from echelon_workers.ledger.verbs import NewJob
 
 CONFIGURATION = configuration()
+DRAFTER = Drafter(CONFIGURATION)
 PROMPT = {"target": "fast_group.echelon1", "prompt": "hello"}
 
 
 def refused(**job: Any) -> SubmitInvalid:
     with pytest.raises(SubmitInvalid) as caught:
-        draft(CONFIGURATION, {**PROMPT, **job})
+        DRAFTER.draft({**PROMPT, **job})
     return caught.value
 
 
 def test_a_prompt_and_a_target_make_a_job_with_the_defaults() -> None:
-    job = draft(CONFIGURATION, PROMPT)
-    assert UUID(job.id).version == 4
+    job = DRAFTER.draft(PROMPT)
     assert (job.queue, job.target, job.node, job.priority) == ("fast_group.echelon1", "fast_group.echelon1", "", 0)
     assert job.deadline_ms == CONFIGURATION.defaults.deadline_s * 1000
     assert json.loads(job.request) == {"prompt": "hello"}
     assert not job.foreign
 
 
+def test_every_id_is_another_random_uuid() -> None:
+    ids = {DRAFTER.draft(PROMPT).id for _ in range(200)}
+    assert len(ids) == 200
+    assert {(UUID(id).version, str(UUID(id)) == id, UUID(id).variant) for id in ids} == {(4, True, RFC_4122)}
+
+
 def test_options_are_the_jobs_and_the_rest_is_the_request() -> None:
     options = {"id": "order-7.a:b_c", "priority": 9, "deadline_s": 1.5, "node": "summary"}
-    job = draft(CONFIGURATION, {**PROMPT, **options, "temperature": 0.5, "metadata": {"user": "u1"}})
+    job = DRAFTER.draft({**PROMPT, **options, "temperature": 0.5, "metadata": {"user": "u1"}})
     assert (job.id, job.priority, job.deadline_ms, job.node) == ("order-7.a:b_c", 9, 1500, "summary")
     assert job.queue == "fast_group.echelon1", "an explicit target wins over the node's"
     assert json.loads(job.request) == {"prompt": "hello", "temperature": 0.5, "metadata": {"user": "u1"}}
@@ -44,17 +50,17 @@ def test_options_are_the_jobs_and_the_rest_is_the_request() -> None:
 
 @pytest.mark.parametrize("options", [{"target": "fast_group"}, {"target": "fast_group", "node": None}])
 def test_a_group_is_its_best_echelon(options: dict[str, Any]) -> None:
-    assert draft(CONFIGURATION, {**PROMPT, **options}).queue == "fast_group.echelon1"
+    assert DRAFTER.draft({**PROMPT, **options}).queue == "fast_group.echelon1"
 
 
 @pytest.mark.parametrize("options", [{"target": None, "node": "summary"}, {"target": "node.summary"}])
 def test_a_node_alone_is_a_target(options: dict[str, Any]) -> None:
-    job = draft(CONFIGURATION, {**PROMPT, **options})
+    job = DRAFTER.draft({**PROMPT, **options})
     assert (job.queue, job.target, job.node) == ("plan_group.echelon1", "node.summary", "summary")
 
 
 def test_options_that_are_none_are_left_out() -> None:
-    left_out = draft(CONFIGURATION, {**PROMPT, **dict.fromkeys(OPTIONS - {"target"})})
+    left_out = DRAFTER.draft({**PROMPT, **dict.fromkeys(OPTIONS - {"target"})})
     assert (left_out.priority, left_out.node, len(left_out.id)) == (0, "", 36)
 
 
@@ -103,7 +109,7 @@ def test_a_deadline_is_a_number_of_seconds_within_reason(deadline_s: object) -> 
 
 
 def test_a_deadline_is_never_rounded_to_none() -> None:
-    assert draft(CONFIGURATION, {**PROMPT, "deadline_s": 1e-9}).deadline_ms == 1
+    assert DRAFTER.draft({**PROMPT, "deadline_s": 1e-9}).deadline_ms == 1
 
 
 def test_every_problem_of_a_request_is_listed_with_its_field() -> None:
@@ -122,7 +128,7 @@ def test_text_that_is_not_unicode_is_refused(field: dict[str, Any]) -> None:
 
 def test_the_size_of_a_request_is_counted_in_bytes() -> None:
     fits = "x" * (MOST_REQUEST_BYTES - 100)
-    assert draft(CONFIGURATION, {**PROMPT, "prompt": fits}).request
+    assert DRAFTER.draft({**PROMPT, "prompt": fits}).request
     exc = refused(prompt="é" * (MOST_REQUEST_BYTES // 2 + 1))
     assert exc.problems[0][0] == "request"
     assert "bytes" in str(exc)
@@ -157,7 +163,7 @@ def test_whatever_is_said_becomes_a_job_that_can_be_read_or_is_refused(said: dic
 
 def drafted(said: dict[str, Any]) -> NewJob | SubmitInvalid:
     try:
-        return draft(CONFIGURATION, said)
+        return DRAFTER.draft(said)
     except SubmitInvalid as exc:
         return exc
 
@@ -173,7 +179,7 @@ def test_what_is_right_is_accepted_as_it_was_said(
     prompt: str, temperature: float | None, priority: int, id: str | None
 ) -> None:
     said = {"target": "fast_group", "prompt": prompt, "temperature": temperature, "priority": priority, "id": id}
-    job = draft(CONFIGURATION, said)
+    job = DRAFTER.draft(said)
     request = JobRequest.from_json(job.request)
     assert (request.prompt, request.temperature) == (prompt, temperature)
     assert job.priority == priority

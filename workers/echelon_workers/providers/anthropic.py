@@ -7,6 +7,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
+import anthropic
 from anthropic import AsyncAnthropic, NotGiven, Omit
 from anthropic.types.beta import BetaMessage, BetaUsage
 from pydantic import field_validator
@@ -26,7 +27,7 @@ from echelon_workers.providers.adapter import (
     without_version,
 )
 from echelon_workers.providers.ask import Ask, Schema, Thinking, output_limit
-from echelon_workers.providers.lean import given, post
+from echelon_workers.providers.lean import JsonApi, given
 
 OFFICIAL_URL = "https://api.anthropic.com"
 LEAST_BUDGET = 1024  # the API refuses less
@@ -40,13 +41,11 @@ class Anthropic(Adapter[AnthropicModel]):
 
     @override
     def connect(self, endpoint: Endpoint) -> AsyncAnthropic:
-        return _LeanAnthropic(
-            api_key=endpoint.api_key,
-            base_url=without_version(endpoint.base_url, "v1") or OFFICIAL_URL,
-            max_retries=0,
-            http_client=self.http,
-            open_telemetry=False,
-        )
+        base_url = without_version(endpoint.base_url, "v1") or OFFICIAL_URL
+        client = _LeanAnthropic(api_key=endpoint.api_key, base_url=base_url, max_retries=0, http_client=self.http)
+        headers = {**client.auth_headers, "anthropic-version": str(client.default_headers["anthropic-version"])}
+        client.api = JsonApi(self.http, f"{base_url}/v1/messages?beta=true", headers, sdk=anthropic, unwrapped=False)
+        return client
 
     @override
     def model(self, endpoint: Endpoint) -> AnthropicModel:
@@ -124,19 +123,19 @@ class _Message(BetaMessage):
 class _Messages:
     """`client.beta.messages`, as far as pydantic-ai's model uses it."""
 
-    def __init__(self, client: AsyncAnthropic) -> None:
-        self._client = client
+    def __init__(self, api: JsonApi) -> None:
+        self._api = api
 
-    async def create(
-        self, *, betas: Any, extra_headers: Any = None, extra_body: Any = None, timeout: Any = None, **asked: Any
-    ) -> _Message:
+    async def create(self, *, betas: Any, extra_headers: Any = None, extra_body: Any = None, **asked: Any) -> _Message:
+        asked.pop("timeout", None)  # the call's own bounds are on the HTTP client
         body = {**given(asked, Omit, NotGiven), **(extra_body or {})}
         headers = {**(extra_headers or {}), **({"anthropic-beta": ",".join(betas)} if isinstance(betas, list) else {})}
-        answer = await post(self._client, "/v1/messages?beta=true", body, headers=headers, timeout=timeout)
-        return _Message.model_validate(answer)
+        return _Message.model_validate(await self._api.post(body, headers))
 
 
 class _LeanAnthropic(AsyncAnthropic):
+    api: JsonApi
+
     @cached_property
     def beta(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return SimpleNamespace(messages=_Messages(self))
+        return SimpleNamespace(messages=_Messages(self.api))

@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import threading
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from echelon_configs import Instance
@@ -31,6 +32,8 @@ PROVIDERS: dict[str, str] = {
 }
 """The providers by the name an instance gives; an instance may also name a class of the user's own by dotted path."""
 
+USER_AGENT = f"echelon/{version('echelon-cluster')}"
+
 _SIMULATED_PATHS = {"anthropic": "/anthropic", "gemini": "/gemini"}
 
 
@@ -39,7 +42,7 @@ class Providers:
 
     Built and used on one event loop; close it there with `aclose()`. `environment` is where keys are looked up, at
     each call. With `simulator_url` every instance is pointed at the simulator and no key is needed. `http` is a client
-    to use instead of one of its own; it is not closed.
+    made with `open_http` (or with its `hooks`) to use instead of one of its own; it is not closed.
     """
 
     def __init__(
@@ -112,14 +115,14 @@ class Providers:
 
     def _headers(self, call: Call) -> tuple[dict[str, str], list[str]]:
         """The headers of a call, and the secrets among their values."""
-        headers: dict[str, str] = {}
+        headers = {"user-agent": USER_AGENT}
         secrets: list[str] = []
         simulated = self._simulator_url is not None
         for name, value in call.instance.headers.items():
             if isinstance(value, str):
-                headers[name] = value
+                headers[name.lower()] = value
             elif not simulated:
-                headers[name] = self._filled(call.instance, name, value.resolve(self._environment))
+                headers[name.lower()] = self._filled(call.instance, name, value.resolve(self._environment))
                 secrets += [found for found in (r.resolve(self._environment) for r in value.references) if found]
         if simulated:
             headers["x-echelon-instance"] = call.instance.name

@@ -30,6 +30,7 @@ from echelon_workers.providers.transport import READ_TIMEOUT_S
 
 OFFICIAL_URL = "https://generativelanguage.googleapis.com"
 MODEL_DECIDES = -1  # as a thinking budget
+_NOT_OF_GEMINI = frozenset({"parallel_tool_calls", "logit_bias"})
 
 
 class Gemini(Adapter[GoogleModel]):
@@ -53,7 +54,8 @@ class Gemini(Adapter[GoogleModel]):
 
     @override
     def base_settings(self, known: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-        return known  # the rest is in the client: the library sends no extra body
+        """What the library sends to Gemini; `extra` is in the client, because it sends no extra body."""
+        return {name: value for name, value in known.items() if name not in _NOT_OF_GEMINI}
 
     @override
     def image(self, url: str, detail: str | None) -> Image:

@@ -7,6 +7,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
+import openai
 from openai import AsyncOpenAI, NotGiven, Omit
 from openai.types import chat
 from openai.types.chat import chat_completion
@@ -22,7 +23,7 @@ from echelon_workers.errors import InstanceUnusable
 from echelon_workers.ledger.job import JobRequest
 from echelon_workers.providers.adapter import JSON_NOTE, Adapter, Endpoint, Plan, Shape
 from echelon_workers.providers.ask import Ask, Schema, Thinking, output_limit
-from echelon_workers.providers.lean import given, post
+from echelon_workers.providers.lean import JsonApi, given
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 
@@ -43,9 +44,15 @@ class OpenAI(Adapter[OpenAIChatModel]):
     def connect(self, endpoint: Endpoint) -> AsyncOpenAI:
         base_url = endpoint.base_url or OFFICIAL_URL
         client = _LeanOpenAI(api_key=endpoint.api_key, base_url=base_url, max_retries=0, http_client=self.http)
-        # The SDK takes these from the environment, for whatever address it talks to.
-        client.organization = client.project = None
+        url = f"{base_url.rstrip('/')}/chat/completions"
+        client.api = JsonApi(self.http, url, client.auth_headers, sdk=openai, unwrapped=True)
         return client
+
+    @override
+    def base_settings(self, known: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+        """With `top_k` in the body: the library leaves it out, as OpenAI does not have it, but vLLM and others do."""
+        beside = {"top_k": known["top_k"]} if "top_k" in known else {}
+        return super().base_settings({name: known[name] for name in known if name not in beside}, {**extra, **beside})
 
     @override
     def think(self, model: OpenAIChatModel, thinking: Thinking, settings: dict[str, Any]) -> None:
@@ -153,21 +160,21 @@ class _Completion(chat.ChatCompletion):
 class _Completions:
     """`client.chat.completions`, as far as pydantic-ai's model uses it."""
 
-    def __init__(self, client: AsyncOpenAI) -> None:
-        self._client = client
+    def __init__(self, api: JsonApi) -> None:
+        self._api = api
 
-    async def create(
-        self, *, extra_headers: Any = None, extra_body: Any = None, timeout: Any = None, **asked: Any
-    ) -> _Completion:
+    async def create(self, *, extra_headers: Any = None, extra_body: Any = None, **asked: Any) -> _Completion:
+        asked.pop("timeout", None)  # the call's own bounds are on the HTTP client
         body = {**given(asked, Omit, NotGiven), **(extra_body or {})}
-        answer = await post(self._client, "/chat/completions", body, headers=extra_headers, timeout=timeout)
-        return _Completion.model_validate(answer)
+        return _Completion.model_validate(await self._api.post(body, extra_headers or {}))
 
 
 class _LeanOpenAI(AsyncOpenAI):
+    api: JsonApi
+
     @cached_property
     def chat(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return SimpleNamespace(completions=_Completions(self))
+        return SimpleNamespace(completions=_Completions(self.api))
 
 
 class _ChatModel(OpenAIChatModel):

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from uuid import UUID, uuid5
 
 from echelon_configs import Configuration, UnknownTarget
-from echelon_producers.draft import MOST_REQUEST_BYTES, draft
+from echelon_producers.draft import MOST_REQUEST_BYTES, Drafter
 from echelon_producers.errors import SubmitInvalid
 from echelon_workers.ledger.verbs import NewJob
 
@@ -65,15 +65,23 @@ def job_id(raw: bytes, number: int, custom_id: str, target: str | None) -> str:
     return str(uuid5(_IDS, json.dumps([content, custom_id, target, number])))
 
 
-def read_line(raw: bytes, number: int, target: str | None, configuration: Configuration) -> Line | BadLine:
-    """Read one line; `target` is for lines that name none."""
-    try:
-        said = _decoded(raw)
-        custom_id, fields = _fields(said, number)
-        fields = _aimed(fields, target, configuration)
-        return Line(number, custom_id, draft(configuration, {**fields, "id": job_id(raw, number, custom_id, target)}))
-    except (LineInvalid, SubmitInvalid) as wrong:
-        return BadLine(number, str(wrong))
+class LineReader:
+    """Reads lines under one configuration; `target` is for lines that name none."""
+
+    def __init__(self, configuration: Configuration, target: str | None) -> None:
+        self._configuration = configuration
+        self._drafter = Drafter(configuration)
+        self._target = target
+
+    def read(self, raw: bytes, number: int) -> Line | BadLine:
+        """Read one line."""
+        try:
+            custom_id, fields = _fields(_decoded(raw), number)
+            fields = _aimed(fields, self._target, self._configuration)
+            fields["id"] = job_id(raw, number, custom_id, self._target)
+            return Line(number, custom_id, self._drafter.draft(fields))
+        except (LineInvalid, SubmitInvalid) as wrong:
+            return BadLine(number, str(wrong))
 
 
 def _decoded(raw: bytes) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from .work import Tally
 
 _EVERY_S = 0.2
 _LINE_EVERY_S = 5.0
+_LINES_LEFT_OUT = 12
 #: The rate is that of about the last ten seconds.
 _RATE_S = 10.0
 
@@ -38,10 +39,15 @@ class Progress:
                 live.update(self._bar(), refresh=True)
 
     async def _lines(self, console: Console) -> None:
+        """A line every few seconds; where nothing moves, one a minute."""
+        shown, quiet = -1, 0
         while True:
             self._rate()
             await asyncio.sleep(_LINE_EVERY_S)
-            console.print(f"{self._tally.done:,} of {self._total:,} lines, {self._text()}", highlight=False)
+            quiet = 0 if self._tally.done != shown else quiet + 1
+            if quiet % _LINES_LEFT_OUT == 0:
+                console.print(f"{self._tally.done:,} of {self._total:,} lines, {self._text()}", highlight=False)
+            shown = self._tally.done
 
     def _bar(self) -> Table:
         done = self._tally.done

@@ -18,7 +18,7 @@ from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, submit
 
 from .answers import answer_line, successor
 from .endings import Endings
-from .lines import BadLine, Line, read_line, read_lines
+from .lines import BadLine, Line, LineReader, read_lines
 from .output import Output
 
 T = TypeVar("T")
@@ -30,6 +30,7 @@ PATIENCE_S = 60.0
 LOOK_AGAIN_S = 2.0
 
 _MOST_BYTES_A_CALL = 8_000_000
+_MOST_BYTES_UNDER_WAY = 250_000_000
 _RECORDS_A_READ = 200
 
 
@@ -73,6 +74,8 @@ class Work:
         self._tell = tell
         self._most = most_under_way
         self._under_way: dict[str, Line] = {}
+        self._bytes = 0
+        self._sending: set[str] = set()
         self._room = asyncio.Event()
         self._fed = False
         self._endings = Endings(ledger.address)
@@ -83,9 +86,13 @@ class Work:
         listening = asyncio.create_task(self._endings.listen())
         feeding = asyncio.create_task(self._feed(source, configuration))
         try:
+            again_at = time.monotonic() + LOOK_AGAIN_S
             while self._under_way or not self._fed:
                 ids = await self._endings.wait(LOOK_AGAIN_S)
-                await self._look(ids & self._under_way.keys() or self._oldest())
+                await self._look(ids & self._under_way.keys())
+                if time.monotonic() > again_at:
+                    await self._look(self._oldest())
+                    again_at = time.monotonic() + LOOK_AGAIN_S
                 if feeding.done():
                     feeding.result()
         finally:
@@ -98,15 +105,18 @@ class Work:
     async def _feed(self, source: BinaryIO, configuration: Configuration) -> None:
         lines = self._wanted(source, configuration)
         while part := _part(lines, min(MOST_JOBS_A_CALL, self._most)):
-            await self._until_room_for(len(part))
+            while len(self._under_way) + len(part) > self._most or self._bytes > _MOST_BYTES_UNDER_WAY:
+                self._room.clear()
+                await self._room.wait()
             await self._submit(part)
         self._fed = True
         self._endings.add([""])
 
     def _wanted(self, source: BinaryIO, configuration: Configuration) -> Iterator[Line]:
         """The lines to be submitted; bad ones are told of."""
+        reader = LineReader(configuration, self._target)
         for number, raw in read_lines(source):
-            line = read_line(raw, number, self._target, configuration)
+            line = reader.read(raw, number)
             if isinstance(line, BadLine):
                 self.tally.bad += 1
                 for cause in line.why.splitlines():
@@ -116,18 +126,24 @@ class Work:
             else:
                 yield line
 
-    async def _until_room_for(self, many: int) -> None:
-        while len(self._under_way) + many > self._most:
-            self._room.clear()
-            await self._room.wait()
-
     async def _submit(self, part: list[Line]) -> None:
+        jobs = [line.job for line in part]
+        ids = {job.id for job in jobs}
         # Before the call: a job may end before its reply comes.
         self._under_way.update({line.job.id: line for line in part})
+        self._bytes += sum(len(job.request) for job in jobs)
+        self._sending |= ids
         self.tally.under_way = len(self._under_way)
-        jobs = [line.job for line in part]
         fresh = await self._patiently(lambda: self._ledger.run(submit(jobs)))
+        self._sending -= ids
         self._endings.add([job.id for job, is_new in zip(jobs, fresh, strict=True) if not is_new])
+
+    def _leave(self, job_id: str) -> Line:
+        line = self._under_way.pop(job_id)
+        self._bytes -= len(line.job.request)
+        self.tally.under_way = len(self._under_way)
+        self._room.set()
+        return line
 
     # Following
 
@@ -142,29 +158,31 @@ class Work:
         rest = iter(ids)
         while some := list(islice(rest, _RECORDS_A_READ)):
             records = await self._patiently(lambda some=some: self._records(some))  # type: ignore[misc]
-            ended = [record for record in records if record is not None and record.has_ended]
-            again = [record for record in ended if record.answer is None and record.ended_ms < self._began_ms]
-            self._write([record for record in ended if record not in again])
-            for record in again:
-                await self._again(record)
+            ended = {id: record for id, record in records.items() if record is not None and record.has_ended}
+            before = {id for id, record in ended.items() if record.answer is None and record.ended_ms < self._began_ms}
+            self._write([record for id, record in ended.items() if id not in before])
+            for id in before:
+                await self._again(id)
+            # A server that lost its last two seconds in a crash does not know them any more.
+            lost = [id for id, record in records.items() if record is None and id not in self._sending]
+            if lost:
+                await self._submit([self._leave(id) for id in lost])
 
-    async def _records(self, ids: Sequence[str]) -> list[JobRecord | None]:
+    async def _records(self, ids: Sequence[str]) -> dict[str, JobRecord | None]:
         keys = self._ledger.keys
         async with self._ledger.redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hmget(keys.of("job", id), FIELDS)
             replies: list[Any] = await pipe.execute()
-        return [read_record(id, values) for id, values in zip(ids, replies, strict=True)]
+        return {id: read_record(id, values) for id, values in zip(ids, replies, strict=True)}
 
     def _write(self, records: list[JobRecord]) -> None:
         lines = []
         for record in records:
-            line = self._under_way.pop(record.id)
+            line = self._leave(record.id)
             lines.append(answer_line(record, line.custom_id))
             self._count(record, line)
         self._output.write(lines)
-        self.tally.under_way = len(self._under_way)
-        self._room.set()
 
     def _count(self, record: JobRecord, line: Line) -> None:
         if record.answer is None:
@@ -177,10 +195,10 @@ class Work:
         self.tally.output_tokens += record.answer.usage.output_tokens
         self.tally.cost_usd += Decimal(record.answer.cost_usd or 0)
 
-    async def _again(self, record: JobRecord) -> None:
+    async def _again(self, job_id: str) -> None:
         """A job that failed in an earlier run has a successor, whose id follows from its own."""
-        line = self._under_way.pop(record.id)
-        await self._submit([replace(line, job=replace(line.job, id=successor(record.id)))])
+        line = self._leave(job_id)
+        await self._submit([replace(line, job=replace(line.job, id=successor(job_id)))])
 
     # Redis
 

@@ -158,6 +158,14 @@ def test_parameters_of_the_instance_are_sent(ask: Any, far: Any, wire: Any) -> N
     assert wire.asked(far.body)["max_tokens"] == 1024
 
 
+def test_parameters_that_a_provider_does_not_know_make_no_noise(ask: Any, far: Any, wire: Any) -> None:
+    """Warnings are errors here; in a worker they would fill the log."""
+    every = {"top_k": 5, "seed": 1, "parallel_tool_calls": False, "logit_bias": {"1": 2}, "presence_penalty": 0.1}
+    ask(prompt="x", tools=[TOOL], instance={"parameters": every})
+    said = json.dumps(far.body)
+    assert ('"top_k": 5' in said) or ('"topK": 5' in said)
+
+
 def test_the_temperature_of_the_call_wins_over_the_instances(ask: Any, far: Any, wire: Any) -> None:
     ask(instance={"parameters": {"temperature": 0.1}})
     ask(instance={"parameters": {"temperature": 0.1}}, temperature=0.2)

@@ -82,6 +82,7 @@ def test_the_headers_of_the_instance_and_the_job_are_sent(ask: Any, far: Any) ->
     assert sent["x-echelon-job"] == "job-7"
     assert sent["x-echelon-attempt"] == "2"
     assert "x-echelon-instance" not in sent
+    assert "echelon/" in sent["user-agent"]
 
 
 def test_a_call_outside_a_job_says_nothing_of_jobs(ask: Any, far: Any) -> None:

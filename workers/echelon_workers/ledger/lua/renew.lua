@@ -21,6 +21,7 @@ end
 redis.call('SET', K.worker..worker, ARGV[5], 'PX', ARGV[6])
 redis.call('ZADD', K.workers, now, worker)
 redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', now - 86400000)
+redis.call('ZREMRANGEBYSCORE', K.dead, '-inf', now - tonumber(ARGV[4])) -- their records have expired by now
 lapse(now, 200, tonumber(ARGV[3]), tonumber(ARGV[4]))
 promote(now, 200)
 for _, raw in ipairs(redis.call('ZRANGEBYSCORE', K.adopting, '-inf', now, 'LIMIT', 0, 20)) do

@@ -18,7 +18,7 @@ for i = 3, #ARGV, width do
   end
 end
 local now = server_now()
-local reply, fresh = {}, {}
+local reply, fresh, pushed = {}, {}, {}
 for i = 3, #ARGV, width do
   local id, queue, priority, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local job = K.job..id
@@ -28,11 +28,14 @@ for i = 3, #ARGV, width do
     redis.call('HSET', job, 'state', 'queued', 'queue', queue, 'home', queue, 'priority', priority, 'created', now,
       'deadline', wait > 0 and now + wait or 0, 'target', ARGV[i + 4], 'node', ARGV[i + 5], 'foreign', ARGV[i + 6],
       'options', ARGV[i + 7], 'request', ARGV[i + 8])
-    redis.call('LPUSH', list_of(queue, tonumber(priority)), id)
+    local list = list_of(queue, tonumber(priority))
+    pushed[list] = pushed[list] or {}
+    pushed[list][#pushed[list] + 1] = id
     fresh[queue] = (fresh[queue] or 0) + 1
     reply[#reply + 1] = 'new'
   end
 end
+for list, ids in pairs(pushed) do redis.call('LPUSH', list, unpack(ids)) end
 if raw ~= '' then redis.call('ZREM', K.adopting, raw) end
 for queue, many in pairs(fresh) do
   redis.call('HINCRBY', K.totals..queue, 'submitted', many)
