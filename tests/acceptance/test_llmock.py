@@ -38,7 +38,7 @@ polling_pools:
 #: provider -> its path at llmock
 PATHS = {"openai": "/v1", "anthropic": "/anthropic", "gemini": "/gemini"}
 PROVIDERS = tuple(PATHS)
-ANSWER_S = 30.0
+ANSWER_S = 60.0
 
 
 class Llmock:
@@ -118,7 +118,10 @@ def cluster(redis_url: str, server: Llmock, tmp_path_factory: pytest.TempPathFac
     ledger = Ledger(address)
     revisions.publish(ledger, configuration.digest(), configuration.model_dump_json())
     ledger.close()
-    environment = {"ECHELON_PROVIDERS": "echelon_workers.providers:Providers", "MOCK_KEY": "a-secret-key"}
+    environment: dict[str, Any] = {
+        "ECHELON_PROVIDERS": "echelon_workers.providers:Providers",
+        "MOCK_KEY": "a-secret-key",
+    }
     workers = [start_worker(address, folder / f"w{number}.log", wait=number == 2, **environment) for number in (1, 2)]
     yield address
     for worker in workers:

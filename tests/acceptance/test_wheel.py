@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build it with the project's own backend, as pip would, from a copy without this checkout's leftovers."""
+    """Build it with the project's own backend, as pip would."""
     folder = tmp_path_factory.mktemp("wheel")
-    code = f"import os; os.chdir({str(ROOT)!r}); from hatchling.build import build_wheel; print(build_wheel({str(folder)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    code = f"from hatchling.build import build_wheel; build_wheel({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -31,7 +31,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    # -P and the site's own path hide the editable install of this checkout behind the unpacked wheel.
+    # PYTHONPATH comes before the editable install of this checkout; -P keeps the working folder out.
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     return subprocess.run(
         [sys.executable, "-P", *command],

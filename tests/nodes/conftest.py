@@ -26,10 +26,10 @@ from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
 from echelon_workers.settings import WorkerSettings
 
-ANSWER_S = 20.0
+ANSWER_S = 60.0
 
 
-class EchelonSetup(CeleryTestSetup):
+class EchelonSetup(CeleryTestSetup):  # type: ignore[misc]  # pytest-celery is untyped
     """A setup over our own app. It is ready when each worker by itself says so, not when nobody contradicts."""
 
     @classmethod

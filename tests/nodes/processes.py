@@ -149,7 +149,7 @@ class WorkerProcess(NodeProcess):
             "PYTHONPATH": str(tests),
             "ECHELON_REDIS_URL": address.url,
             "ECHELON_PROVIDERS": "scripted_provider:Providers",
-            "ECHELON_LEASE_S": "1",
+            "ECHELON_LEASE_S": "2",
             "ECHELON_SLOTS": "20",
             "SCRIPTED_ARRIVALS": str(folder / "arrivals"),
         }
@@ -171,7 +171,8 @@ class WorkerProcess(NodeProcess):
         """Whether this very process has sent its first heartbeat and taken once."""
         assert self.process is not None
         keys, pid = self._ledger.keys, f":{self.process.pid}:".encode()
-        names = [name.decode() for name in self._ledger.redis.zrange(keys.of("workers"), 0, -1) if pid in name]
+        workers: Any = self._ledger.redis.zrange(keys.of("workers"), 0, -1)
+        names = [name.decode() for name in workers if pid in name]
         return any(self._ledger.redis.exists(keys.of("taker", name)) for name in names)
 
     def teardown(self) -> None:

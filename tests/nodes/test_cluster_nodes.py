@@ -15,7 +15,7 @@ from worker_process import FAST, SLOW
 pytestmark = pytest.mark.nodes
 
 Arrivals = Callable[[], Counter[str]]
-ANSWER_S = 30.0
+ANSWER_S = 60.0
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from celery.utils.log import get_logger
 from echelon_configs import CallOverrides, CallSettings, Instance, Node, Thinking
 
 from .decision import ANSWER, Decision, decide
-from .errors import AttemptFailed, BadRequest, TimedOut, UnknownFailure
+from .errors import AttemptFailed, BadRequest, Retry, TimedOut, UnknownFailure
 from .hand import Held
 from .ledger.job import Answer, JobRequest, RequestInvalid, Usage
 from .ledger.verbs import Finish, Settlement, finish, settle
@@ -43,7 +43,8 @@ class Context:
     instance: Instance
     settings: CallSettings
     number: int
-    others: int
+    instances: tuple[str, ...]
+    tried: Mapping[str, Retry]
     timeout_s: float
     left_ms: float
 
@@ -91,7 +92,8 @@ def prepare(runtime: "Runtime", held: Held) -> Context | AttemptFailed:
         instance=configuration.instances[grant.instance],
         settings=settings,
         number=grant.attempts + 1,
-        others=len({member.instance for member in members}) - 1,
+        instances=tuple(dict.fromkeys(member.instance for member in members)),
+        tried=tried_before(grant.trail),
         timeout_s=max(0.001, min(settings.timeout_s, left_ms / 1000)),
         left_ms=left_ms,
     )
@@ -116,6 +118,12 @@ def with_node(request: JobRequest, node: Node | None) -> JobRequest:
     if node is None or node.system_prompt is None or request.system is not None:
         return request
     return request.model_copy(update={"system": node.system_prompt})
+
+
+def tried_before(trail: str) -> dict[str, Retry]:
+    """Of each instance in the trail, where its last failure may be tried again."""
+    entries = [json.loads(line) for line in trail.splitlines()]
+    return {entry["instance"]: entry["error"]["retry"] for entry in entries if "error" in entry}
 
 
 async def call(runtime: "Runtime", context: Context) -> Outcome:
@@ -154,7 +162,8 @@ def judge(context: Context, outcome: Outcome) -> Decision:
         context.settings,
         attempts=context.number,
         instance=context.instance.name,
-        others=context.others,
+        instances=context.instances,
+        tried=context.tried,
         left_ms=context.left_ms - outcome.took_ms,
     )
 

@@ -14,11 +14,13 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.consumer.control import Control as CeleryControl
 from celery.worker.consumer.events import Events as CeleryEvents
 from celery.worker.consumer.heart import Heart as CeleryHeart
+from celery.worker.state import maybe_shutdown
 from kombu import Queue
 from kombu.common import QoS
 from kombu.message import Message
 
 from .hand import Held
+from .pool import TaskPool
 from .runtime import NothingPublished, Runtime
 from .tasks import register
 
@@ -151,6 +153,11 @@ class Take(bootsteps.StartStopStep):
 
 
 def _started(c: Any) -> Runtime:
+    if not isinstance(c.pool, TaskPool):
+        logger.critical(
+            "jobs run in Echelon's own pool, not in %s (would be right: no -P/--pool)", type(c.pool).__module__
+        )
+        raise WorkerShutdown(2)
     runtime = Runtime(c.pool, c.app.echelon_settings, c.hostname)
     try:
         runtime.call(runtime.start(), 60)
@@ -226,6 +233,16 @@ class Consumer(CeleryConsumer):
             runtime.delivery.let_go(held)
 
         self.strategies[held.grant.queue](message, None, let_go, let_go, self.on_task_message)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Celery's pauses between two tries grow to half a minute; ours stay short, so that work goes on soon."""
+
+        def said(exc: Exception, interval_s: float) -> None:
+            logger.error("Cannot connect to %s: %s. Trying again in %.1f s.", conn.as_uri(), exc, interval_s)
+
+        return conn.ensure_connection(
+            said, None, interval_start=0.5, interval_step=0.5, interval_max=2, callback=maybe_shutdown
+        )
 
     def cancel_active_requests(self) -> None:
         """Celery's cold shutdown: the pool gives every job back by itself (`TaskPool.on_terminate`)."""

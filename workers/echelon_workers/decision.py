@@ -1,11 +1,12 @@
 """What becomes of a job after an attempt: a pure function of what is configured and what happened."""
 
 import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from echelon_configs import CallSettings
 
-from .errors import AttemptFailed
+from .errors import AttemptFailed, Retry
 from .ledger.verbs import Decision as Verdict
 
 FIRST_DELAY_S = 1.0
@@ -14,7 +15,7 @@ LONGEST_DELAY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`answer`, `retry` (after a delay, elsewhere than `avoid` if there is an elsewhere) or `bury`."""
+    """`answer`, `retry` (after a delay, elsewhere than the instances that `avoid` lists) or `bury`."""
 
     verdict: Verdict
     delay_ms: int = 0
@@ -26,24 +27,41 @@ ANSWER = Decision("answer")
 
 
 def decide(
-    failure: AttemptFailed, settings: CallSettings, *, attempts: int, instance: str, others: int, left_ms: float
+    failure: AttemptFailed,
+    settings: CallSettings,
+    *,
+    instance: str,
+    instances: Sequence[str],
+    tried: Mapping[str, Retry],
+    attempts: int,
+    left_ms: float,
 ) -> Decision:
-    """Decide after the `attempts`-th attempt failed on `instance`, with `others` instances beside it in the queue and
-    `left_ms` until the job's deadline.
+    """Decide after the `attempts`-th attempt failed on `instance`, one of the queue's `instances`.
 
-    Delays double from one second with full jitter, as in AWS's "Exponential Backoff And Jitter"; a provider's
-    Retry-After is waited out when it is longer.
+    `tried` says of the instances of earlier attempts where their last failure may be tried again; `left_ms` is the
+    time until the job's deadline. An instance that has not been tried is tried at once. With none left, the job comes
+    back to those that may yet answer, after a delay: it doubles from one second with jitter (AWS, "Exponential Backoff
+    And Jitter"), and a longer Retry-After of the provider is waited out.
     """
+    failed = {**tried, instance: failure.retry}
+    out = {name for name, retry in failed.items() if retry == "elsewhere"}
+    candidates = [name for name in instances if name not in out]
     if failure.retry == "nowhere":
         return Decision("bury", because=f"{failure.code} is not retried")
-    if failure.retry == "elsewhere" and not others:
-        return Decision("bury", because=f"{failure.code}: no other instance in this queue")
+    if not candidates:
+        return Decision("bury", because=f"{failure.code}, and no other instance of this queue is left")
     if attempts > settings.max_retries:
         return Decision("bury", because=f"all {attempts} attempts failed")
-    delay_ms = 0 if others and failure.retry_after_s is None else _delay_ms(attempts, failure.retry_after_s)
+    if any(name not in failed for name in candidates):
+        return Decision("retry", avoid=_listed(failed))
+    delay_ms = _delay_ms(attempts, failure.retry_after_s)
     if delay_ms >= left_ms:
         return Decision("bury", because="the next attempt would start after the deadline")
-    return Decision("retry", delay_ms=delay_ms, avoid=instance)
+    return Decision("retry", delay_ms=delay_ms, avoid=_listed(out if candidates == [instance] else out | {instance}))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))
 
 
 def _delay_ms(attempts: int, retry_after_s: float | None) -> int:

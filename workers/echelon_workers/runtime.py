@@ -4,6 +4,7 @@ Everything here lives in the pool's event loop. Celery's main thread reaches it 
 """
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Coroutine, Sequence
@@ -34,6 +35,11 @@ logger = get_logger(__name__)
 
 #: The pool bounds the calls in flight, and it may grow; the HTTP client is only not to be in its way.
 MOST_CONNECTIONS = 4096
+
+
+#: Libraries that tell of every single call at INFO.
+for _talkative in ("httpx", "httpx2", "google_genai", "google_genai.models"):
+    logging.getLogger(_talkative).setLevel(logging.WARNING)
 
 
 class NothingPublished(RuntimeError):

@@ -24,7 +24,7 @@ def publish_command(where: Where, as_json: bool) -> None:
     """
     loaded = where.load()
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(str(warning), err=True)
     with where.server() as hold:
         ledger = Ledger(hold.address)
         try:

@@ -67,7 +67,7 @@ def run_command(
         warn(f"{run.tally.under_way:,} jobs are still on their way; the same command again goes on from here")
         sys.exit(1 if run.late else 130)
     if run.tally.failed or run.tally.bad:
-        raise WorkFailed(f"{run.tally.failed:,} lines failed, {run.tally.bad:,} were wrong")
+        raise WorkFailed(f"failed lines: {run.tally.failed:,}, wrong lines: {run.tally.bad:,}")
 
 
 class _Run:

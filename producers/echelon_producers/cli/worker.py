@@ -18,7 +18,14 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 @click.command("worker")
 @where_options
 @click.argument("queues", nargs=-1, metavar="[QUEUE]...")
-@click.option("--slots", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Jobs to run at once.")
+@click.option(
+    "--slots",
+    envvar="ECHELON_SLOTS",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="Jobs to run at once.",
+)
 @click.option(
     "--loglevel", default="INFO", show_default=True, type=click.Choice(_LEVELS, case_sensitive=False), help="Log level."
 )

@@ -250,7 +250,10 @@ def test_a_heartbeat_renews_what_is_held_and_names_what_is_lost(ledger: Ledger) 
     ledger.run(submit([job("a"), job("b")]))
     Worker(ledger).take()
     ledger.redis.zadd(ledger.keys.of("running"), {"a": 1e15, "b": 1e15})
-    assert ledger.run(renew("w1", "{}", 30_000, [("a", "1"), ("b", "7"), ("gone", "1")], TERMS)) == [("b", "7"), ("gone", "1")]
+    assert ledger.run(renew("w1", "{}", 30_000, [("a", "1"), ("b", "7"), ("gone", "1")], TERMS)) == [
+        ("b", "7"),
+        ("gone", "1"),
+    ]
     assert ledger.redis.zscore(ledger.keys.of("running"), "a") < 1e15
     assert ledger.redis.zscore(ledger.keys.of("running"), "b") == 1e15
 

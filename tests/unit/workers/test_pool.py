@@ -45,7 +45,8 @@ def test_an_exception_of_what_is_awaited_is_raised_in_the_job(pool: TaskPool) ->
             return f"caught {exc}"
         return "nothing was raised"
 
-    assert until(lambda r=start(pool, body): r) == ["caught not there"]
+    results = start(pool, body)
+    assert until(lambda: results) == ["caught not there"]
 
 
 def test_all_jobs_run_in_one_thread_at_the_same_time(pool: TaskPool) -> None:

@@ -84,7 +84,7 @@ def _schema(wanted: Mapping[str, Any]) -> Schema:
         return Schema(name="answer", schema=dict(wanted))
     inner = wanted["json_schema"]
     return Schema(
-        name=inner["name"],
+        name=inner.get("name", "answer"),
         schema=inner["schema"],
         strict=inner.get("strict"),
         description=inner.get("description"),

@@ -36,6 +36,7 @@ def failure_of(
 ) -> AttemptFailed:
     """The error that says what this exception means; `headers` are the rate-limit headers seen during the call."""
     if isinstance(exc, AttemptFailed):
+        exc.headers = exc.headers or dict(headers or {})
         return exc
     kind = _class_of(exc)
     message = f"{instance}: {_said(exc)}" if kind is not errors.UnknownFailure else f"{instance}: {_unknown(exc)}"

@@ -90,7 +90,7 @@ def _decoded(raw: bytes) -> Mapping[str, Any]:
             f"the line has more than {_MOST_BYTES} bytes (would be right: one job a line, each on one line)"
         )
     try:
-        said = json.loads(raw)
+        said = json.loads(raw.decode())
     except UnicodeDecodeError as wrong:
         raise LineInvalid(f"not UTF-8 at byte {wrong.start + 1} (would be right: text in UTF-8)") from None
     except json.JSONDecodeError as wrong:

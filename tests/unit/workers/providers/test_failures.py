@@ -130,6 +130,11 @@ def test_retry_after_and_rate_limit_headers_come_with_an_error(ask: Any, far: An
     assert failure.headers == {"retry-after": "7", **wire.rate_limit_headers}
 
 
+def test_rate_limit_headers_come_with_an_answer_that_cannot_be_used(ask: Any, far: Any, wire: Any) -> None:
+    far.content, far.headers = wire.answer(finish=None), wire.rate_limit_headers
+    assert failed(ask).headers == wire.rate_limit_headers
+
+
 def test_overloaded_is_told_from_other_failures_of_a_server(ask: Any, far: Any, wire: Any) -> None:
     far.status, far.content = 529, wire.error("Overloaded", kind="overloaded_error", code=529)
     overloaded = failed(ask)
