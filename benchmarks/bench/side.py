@@ -11,6 +11,8 @@ from .arena import Arena
 from .process import Worker
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
+#: How long a job may be in no place that one can look at.
+_ON_ITS_WAY_S = 15.0
 PROMPT = "Summarise in one sentence what the harbour master wrote about the tide."
 
 
@@ -79,6 +81,7 @@ class Side(ABC):
         Raises RuntimeError when that takes too long or the worker exits.
         """
         end = time.monotonic() + timeout_s
+        empty_since = 0.0
         while True:
             while (left := self.left()) > 0 and time.monotonic() < end:
                 self._check_worker()
@@ -87,8 +90,9 @@ class Side(ABC):
             # Nothing left may be a job on its way: kombu pops it from the list before it is in `unacked`.
             if left == 0 and (answered := self.answered(ids)) == len(ids):
                 return ended
-            if time.monotonic() > end:
-                raise RuntimeError(f"{self.title}: {left} jobs left, {answered} of {len(ids)} answered after {timeout_s:g} s")
+            empty_since = empty_since or time.monotonic()
+            if time.monotonic() > min(end, empty_since + _ON_ITS_WAY_S):
+                raise RuntimeError(f"{self.title}: {left} jobs left, {answered} of {len(ids)} answered")
             time.sleep(0.02)
 
     def _check_worker(self) -> None:

@@ -1,14 +1,14 @@
 """How errors end the program: one line a cause on standard error, 1 for failed work, 2 for wrong input."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 import click
 import redis
 
-from echelon_configs import ConfigurationInvalid, UnknownTarget
+from echelon_configs import ConfigurationInvalid, Problem, UnknownTarget
 from echelon_producers.errors import EchelonError, SubmitInvalid
 from echelon_workers.ledger.address import AddressInvalid
 from echelon_workers.ledger.server import ServerUnavailable
@@ -54,9 +54,8 @@ def reported() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as failed:
-        if failed.filename is None:
-            raise
-        raise WorkFailed(f"{failed.filename}: {failed.strerror}") from None
+        told = str(failed) if failed.filename is None else f"{failed.filename}: {failed.strerror}"
+        raise WorkFailed(told) from None
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -64,6 +63,12 @@ def reported() -> Iterator[None]:
 def warn(text: str) -> None:
     """Say something on standard error that does not stop the work."""
     click.echo(f"echelon: {text}", err=True)
+
+
+def tell_of(warnings: Iterable[Problem]) -> None:
+    """Print what is doubtful about a configuration, a line each, on standard error."""
+    for warning in warnings:
+        click.echo(str(warning), err=True)
 
 
 def _told(error: Exception) -> str:

@@ -7,7 +7,8 @@ import click
 from echelon_workers.ledger.client import Ledger
 
 from .config import config_group
-from .up import publish
+from .failures import tell_of
+from .revision import publish
 from .where import Where, pass_where, where_options
 
 __all__ = ["config_group"]
@@ -23,8 +24,7 @@ def publish_command(where: Where, as_json: bool) -> None:
     One with errors is refused and the one in force stays. The same one again is the same revision.
     """
     loaded = where.load()
-    for warning in loaded.warnings:
-        click.echo(str(warning), err=True)
+    tell_of(loaded.warnings)
     with where.server() as hold:
         ledger = Ledger(hold.address)
         try:

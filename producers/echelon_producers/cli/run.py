@@ -11,6 +11,7 @@ from rich.console import Console
 
 from echelon_configs import Configuration
 from echelon_producers.client import Client
+from echelon_producers.stop import stop
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import AsyncLedger
 
@@ -101,14 +102,16 @@ class _Run:
         work = Work(ledger, output, self._target, self._tell, tally=self.tally, most_under_way=self._most)
         progress = Progress(self.tally, count_lines(self._source))
         showing = asyncio.create_task(progress.show(Console(stderr=True)))
-        try:
-            with self._source.open("rb") as lines:
-                async with asyncio.timeout(timeout_s):
-                    await work.run(lines, configuration)
-        finally:
-            showing.cancel()
-            await asyncio.gather(showing, return_exceptions=True)
-            await ledger.aclose()
+        with self._source.open("rb") as lines:
+            working = asyncio.create_task(work.run(lines, configuration))
+            try:
+                done, _ = await asyncio.wait([working], timeout=timeout_s)
+                if not done:
+                    raise TimeoutError
+                working.result()
+            finally:
+                await stop([working, showing])
+                await ledger.aclose()
 
     def _tell(self, line: str) -> None:
         self._told += 1

@@ -82,7 +82,7 @@ def _line(status: ClusterStatus) -> str:
 def _queues(status: ClusterStatus, *, every: bool) -> Table:
     shown = [queue for queue in status.queues if every or _has_something(queue)]
     counted = (*_ALWAYS, *(name for name in _SELDOM if getattr(status.totals, name)))
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 0, 0, 1))
     table.add_column("queue", no_wrap=True)
     for name in (*counted, "tokens", "cost USD", "workers"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -106,7 +106,7 @@ def _numbers(queue: QueueStatus, counted: Iterable[str]) -> list[str]:
 
 
 def _workers(workers: tuple[WorkerStatus, ...]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 0, 0, 1))
     table.add_column("worker", no_wrap=True)
     for name in ("busy", "slots", "queues", "revision", "heartbeat"):
         table.add_column(name, justify="right")

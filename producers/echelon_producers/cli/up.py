@@ -2,7 +2,8 @@
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,12 +15,13 @@ from echelon_producers.cluster.interrupts import Interrupts
 from echelon_producers.cluster.parts import Place, api_part, flower_part, simulator_part, worker_part
 from echelon_producers.cluster.ports import PortTaken, choose_port
 from echelon_producers.cluster.process import Part, Process, ProcessFailed
-from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
 from echelon_workers.ledger.server import DIRECTORY, ServerHold
 
-from .failures import InputWrong, WorkFailed, warn
+from .failures import InputWrong, WorkFailed, tell_of, warn
+from .revision import publish
 from .where import Where, pass_where, where_options
+from .worker import celery_app
 
 _LOOK_EVERY_S = 0.2
 #: what a part needs to be installed, and the extra that brings it
@@ -32,7 +34,12 @@ _NEEDS = {"api": ("fastapi", "api"), "flower": ("flower", "flower")}
 @click.option("--per-queue", is_flag=True, help="One worker process for each queue instead of one for all.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 1000), help="Worker processes.")
 @click.option(
-    "--slots", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Jobs a worker runs at once."
+    "--slots",
+    envvar="ECHELON_SLOTS",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="Jobs a worker runs at once.",
 )
 @click.option(
     "--api-port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the HTTP API."
@@ -63,41 +70,44 @@ def up_command(
     for.
     """
     loaded = where.load()
+    celery_app()  # its settings are in the environment: better told here than by every worker
     wanted = {} if no_api else {"api": _port(ctx, "api_port", api_port)}
     wanted |= {} if no_flower else {"flower": _port(ctx, "flower_port", flower_port)}
     ports = {name: port for name, port in wanted.items() if _installed(name)}
-    _warn_of(loaded, simulate)
+    # Simulated providers take any key.
+    tell_of(warning for warning in loaded.warnings if not (simulate and "is not set" in warning.message))
     with Interrupts() as wishes, where.server() as hold, _ledger(hold) as ledger:
         queues = list(loaded.configuration.queues) if per_queue else []
         number = publish(loaded, ledger)
-        cluster = Cluster((hold.folder or DIRECTORY) / "logs", lambda line: click.echo(line, err=True), verbose=verbose)
+        cluster = Cluster((hold.folder or DIRECTORY) / "logs", _say, verbose=verbose)
         try:
             place = Place(address=hold.address, configs=where.configs)
             if simulate:
-                (simulator,) = cluster.start([simulator_part()], urgency=wishes)
-                place = Place(address=hold.address, configs=where.configs, simulator_url=simulator.told)
+                for simulator in cluster.start([simulator_part()], urgency=wishes):
+                    place = replace(place, simulator_url=simulator.told)
             parts = _workers(place, ledger, workers, slots, queues, verbose)
-            parts += [api_part(place, ports["api"])] if "api" in ports else []
-            parts += [flower_part(place, ports["flower"])] if "flower" in ports else []
-            if not wishes():
-                cluster.start(parts, urgency=wishes)
+            if "api" in ports:
+                parts.append(api_part(place, ports["api"]))
+            cluster.start(parts, urgency=wishes)
+            if "flower" in ports:
+                # Flower asks the workers for their queues once, when it starts: they have to be there.
+                cluster.start([flower_part(place, ports["flower"])], urgency=wishes)
             if not wishes():
                 _tell(hold, where.configs, number, loaded, list(cluster), slots)
             while not wishes.wait(_LOOK_EVERY_S):
                 cluster.look()
-            click.echo("stopping: jobs that run are finished; Ctrl-C again gives them back at once", err=True)
+            _say("stopping: jobs that run are finished; Ctrl-C again gives them back at once")
         except ProcessFailed as failed:
             raise WorkFailed(str(failed)) from None
         finally:
             cluster.stop(urgency=wishes)
-    click.echo("stopped: nothing is left running")
+    _say("stopped: nothing is left running")
 
 
-def publish(loaded: Loaded, ledger: Ledger, *, only_if_none: bool = False) -> int:
-    """Put a checked configuration in force; its revision number."""
-    configuration = loaded.configuration
-    document = configuration.model_dump_json()
-    return revisions.publish(ledger, configuration.digest(), document, only_if_none=only_if_none)
+def _say(line: str) -> None:
+    """Tell it, if anybody still listens: a terminal that was closed is no reason not to stop in order."""
+    with suppress(OSError):
+        click.echo(line, err=True)
 
 
 def _port(ctx: click.Context, name: str, port: int) -> int:
@@ -114,12 +124,6 @@ def _installed(name: str) -> bool:
         return True
     warn(f"without {name}: {module} is not installed (pip install 'echelon-cluster[{extra}]')")
     return False
-
-
-def _warn_of(loaded: Loaded, simulate: bool) -> None:
-    for warning in loaded.warnings:
-        if not (simulate and "is not set" in warning.message):
-            click.echo(f"warning: {warning}", err=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`echelon worker`: one Celery worker in this process."""
 
 import os
+from typing import Any
 
 import click
 
@@ -8,8 +9,8 @@ from echelon_configs import Configuration, ConfigurationInvalid, UnknownTarget
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
 
-from .failures import InputWrong, warn
-from .up import publish
+from .failures import InputWrong, tell_of, warn
+from .revision import publish
 from .where import Where, pass_where, where_options
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -47,19 +48,26 @@ def worker_command(where: Where, queues: tuple[str, ...], slots: int, loglevel: 
         # Celery's command line is configured by the environment; a URL with a password has no place in arguments.
         os.environ["ECHELON_REDIS_URL"] = hold.address.url
         os.environ["ECHELON_SLOTS"] = str(slots)
-        from echelon_workers.app import app
-
+        app = celery_app()
         served = [f"--queues={','.join(queues)}"] if queues else []
         node = f"--hostname={name or f'worker.{os.getpid()}'}@%h"
         app.worker_main(["--quiet", "worker", f"--loglevel={loglevel.upper()}", node, *served])
+
+
+def celery_app() -> Any:
+    """The workers' Celery app. Raises InputWrong when a variable of the environment has no value that can be used."""
+    try:
+        from echelon_workers.app import app
+    except ValueError as invalid:  # echelon_workers.settings.SettingInvalid, not to be imported here
+        raise InputWrong(str(invalid)) from None
+    return app
 
 
 def _in_force(where: Where, ledger: Ledger) -> Configuration:
     revision = revisions.current(ledger)
     if revision is None:
         loaded = where.load()
-        for warning in loaded.warnings:
-            click.echo(f"warning: {warning}", err=True)
+        tell_of(loaded.warnings)
         number = publish(loaded, ledger, only_if_none=True)
         warn(f"nothing was published here: {where.configs} is in force now, as revision {number}")
         revision = revisions.current(ledger)

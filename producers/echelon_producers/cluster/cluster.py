@@ -38,8 +38,11 @@ class Cluster:
     def start(self, parts: Sequence[Part], *, urgency: Urgency = lambda: 0) -> list[Process]:
         """Start these together and wait until each is ready, or until somebody wants an end (`urgency` above 0).
 
-        Raises ProcessFailed or OSError; whatever was started is then for `stop`.
+        Where an end is wanted already, nothing is started. Raises ProcessFailed or OSError; whatever was started is
+        then for `stop`.
         """
+        if urgency():
+            return []
         started = [Process(part, self._logs) for part in parts]
         for process in started:
             self._processes.append(process)
@@ -95,7 +98,11 @@ class Cluster:
             again = f"it is started again in {trouble.wait_s:g} s" if process.part.revives else "it is not restarted"
             self._say(f"{process.name} ended {process.ending()}; {again}{process.quoted()}")
         if process.part.revives and time.monotonic() >= trouble.again_at:
-            process.start()
+            try:
+                process.start()
+            except OSError as failed:
+                trouble.again_at = time.monotonic() + LONGEST_BACK_OFF_S
+                self._say(f"{process.name} cannot be started: {failed}; tried again in {LONGEST_BACK_OFF_S:g} s")
 
     def _relay(self) -> None:
         if self._verbose:

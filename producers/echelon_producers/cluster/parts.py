@@ -72,7 +72,7 @@ def api_part(place: Place, port: int) -> Part:
 
 def flower_part(place: Place, port: int) -> Part:
     """Flower, over the same broker."""
-    options = (f"--address={HOST}", f"--port={port}", "--max-tasks=10000")
+    options = (f"--address={HOST}", f"--port={port}", "--max-tasks=10000", "--inspect-timeout=3000")
     return Part(
         name="flower",
         arguments=(*_CELERY, "flower", *options),

@@ -83,7 +83,7 @@ def percentile(values: Sequence[int], percent: float) -> int:
 
 def table_of(report: Report) -> Table:
     """The report for people."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 0, 0, 1))
     table.add_column("queue", no_wrap=True)
     for name in ("jobs", "answered", "p50 s", "p99 s", "wait s", "tokens", "USD"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -56,10 +56,9 @@ class Stage:
         self.client = self._to_stop.enter_context(Client(self.hold.address.url, namespace=""))
         self.cluster = Cluster(self.folder / "logs", self._say)
         self._to_stop.callback(self._stop_cluster)
-        (simulator,) = self.cluster.start([simulator_part("--script", str(self._script()))], urgency=self._wishes)
-        self.simulator = SimulatorControl(simulator.told)
-        place = Place(address=self.hold.address, configs=configs, simulator_url=simulator.told)
-        if not self._wishes():
+        for simulator in self.cluster.start([simulator_part("--script", str(self._script()))], urgency=self._wishes):
+            self.simulator = SimulatorControl(simulator.told)
+            place = Place(address=self.hold.address, configs=configs, simulator_url=simulator.told)
             names = [f"worker{number}" for number in range(1, WORKERS + 1)]
             parts = [worker_part(place, ledger, name, slots=SLOTS) for name in names]
             self.cluster.start(parts, urgency=self._wishes)

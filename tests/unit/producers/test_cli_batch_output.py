@@ -91,7 +91,6 @@ def test_a_file_of_answers_only_is_left_as_it_is(tmp_path: Path) -> None:
 def test_two_runs_never_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(answer_line(dead("c"), "3"))
-    with Output(path):
-        with pytest.raises(OutputBusy, match="another run"):
-            Output(path)
+    with Output(path), pytest.raises(OutputBusy, match="another run"):
+        Output(path)
     Output(path).close()

@@ -1,6 +1,6 @@
 """The command `echelon`: its options, its errors and its exit codes."""
 
-import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +86,7 @@ PROBLEM = Problem(file="a.yaml", line=3, path="x.y", message="unknown key", advi
         (ServerUnavailable("none"), 1, "echelon: none\n"),
         (redis.ConnectionError("cut"), 1, "echelon: Redis cannot be used: cut\n"),
         (PermissionError(13, "Permission denied", "out.jsonl"), 1, "echelon: out.jsonl: Permission denied\n"),
+        (OSError(28, "No space left on device"), 1, "echelon: [Errno 28] No space left on device\n"),
     ],
 )
 def test_an_error_that_can_be_expected_is_a_line_a_cause(error: Exception, code: int, said: str) -> None:
@@ -162,7 +163,7 @@ def test_a_redis_that_is_away_is_one_line(arguments: tuple[str, ...], monkeypatc
     monkeypatch.chdir(Path(__file__).parents[3])
     result = invoke("--redis", NOBODY, *arguments)
     assert result.exit_code == 1, result.output
-    causes = [line for line in result.stderr.splitlines() if not line.startswith("warning: ")]
+    causes = [line for line in result.stderr.splitlines() if ": warning: " not in line]
     assert len(causes) == 1, causes
     assert causes[0].startswith(f"echelon: Redis at {NOBODY} cannot be used")
 
@@ -181,7 +182,10 @@ def test_a_folder_that_is_not_there_is_wrong_input(
     monkeypatch.chdir(tmp_path)
     result = invoke(*arguments)
     assert result.exit_code == 2
-    assert result.stderr == "echelon: there is no folder configs (would be right: --configs DIR, or `echelon init` first)\n"
+    assert (
+        result.stderr
+        == "echelon: there is no folder configs (would be right: --configs DIR, or `echelon init` first)\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

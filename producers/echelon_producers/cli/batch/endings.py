@@ -26,6 +26,8 @@ class Endings:
         self._prefix = address.keys.of("ended")
         self._ids: set[str] = set()
         self._heard = asyncio.Event()
+        #: set once the subscription is in place
+        self.listening = asyncio.Event()
 
     async def wait(self, seconds: float) -> set[str]:
         """The ids heard since the last call; waits for the first one, at most this long."""
@@ -46,7 +48,7 @@ class Endings:
         """Listen until cancelled. Whatever happens to the connection, another takes its place."""
         try:
             while True:
-                pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+                pubsub = self._redis.pubsub()
                 try:
                     await self._hear(pubsub)
                 except (RedisError, OSError) as exc:
@@ -62,5 +64,9 @@ class Endings:
         await pubsub.psubscribe(f"{self._prefix}*")
         while True:
             message = await pubsub.get_message(timeout=_SILENCE_S)
-            if message is not None:
+            if message is None:
+                continue
+            if message["type"] == "pmessage":
                 self.add([message["channel"].decode().removeprefix(self._prefix)])
+            else:
+                self.listening.set()

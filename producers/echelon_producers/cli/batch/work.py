@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
@@ -12,6 +13,7 @@ import redis
 
 from echelon_configs import Configuration
 from echelon_producers.errors import Unavailable
+from echelon_producers.stop import stop
 from echelon_workers.ledger.client import AsyncLedger
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
 from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, submit
@@ -96,13 +98,15 @@ class Work:
                 if feeding.done():
                     feeding.result()
         finally:
-            for task in (listening, feeding):
-                task.cancel()
-            await asyncio.gather(listening, feeding, return_exceptions=True)
+            await stop([listening, feeding])
 
     # Submitting
 
     async def _feed(self, source: BinaryIO, configuration: Configuration) -> None:
+        # What ends before the subscription is in place is found out later, by looking.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                await self._endings.listening.wait()
         lines = self._wanted(source, configuration)
         while part := _part(lines, min(MOST_JOBS_A_CALL, self._most)):
             while len(self._under_way) + len(part) > self._most or self._bytes > _MOST_BYTES_UNDER_WAY:
