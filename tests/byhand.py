@@ -48,7 +48,7 @@ def publish(address: Address, what: Configuration | None = None) -> int:
     chosen = what or configuration()
     ledger = Ledger(address)
     try:
-        return revisions.publish(ledger, chosen.digest(), chosen.model_dump_json())
+        return revisions.publish(ledger, chosen)
     finally:
         ledger.close()
 

@@ -1,10 +1,12 @@
 """A provider whose prompts say what it does; it counts on the far side, in a file, what arrived.
 
-`say WORDS`, `nap SECONDS` (then answers), `fail CODE TIMES` (the first TIMES calls of this job fail so), `crash`.
+`say WORDS`, `nap SECONDS` (then answers), `fail CODE TIMES` (the first TIMES calls of this job fail so), `crash`,
+`limited TIMES SECONDS` (the first TIMES calls of this job meet a 429 that asks to come back in so many seconds).
 """
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from echelon_configs import Instance
@@ -24,6 +26,7 @@ class Providers:
         self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None
     ) -> None:
         self._arrivals = os.open(environment["SCRIPTED_ARRIVALS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._calls = Counter[str]()
         self._without_key = os.environ.get("SCRIPTED_WITHOUT_KEY", "").split(",")
 
     def has_key(self, instance: Instance) -> bool:
@@ -41,6 +44,11 @@ class Providers:
             code, _, times = rest.partition(" ")
             if call.attempt <= int(times or 1_000_000):
                 raise FAILURES[code](f"scripted {code}")
+        elif verb == "limited":
+            times, _, seconds = rest.partition(" ")
+            self._calls[call.job_id] += 1
+            if self._calls[call.job_id] <= int(times):
+                raise errors.RateLimited("scripted 429", retry_after_s=float(seconds))
         elif verb == "crash":
             raise ZeroDivisionError("scripted")
         answer = Answer(

@@ -77,7 +77,7 @@ def start_worker(
     here = Path(__file__).parent
     variables = {
         **os.environ,
-        "PYTHONPATH": str(here),
+        "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]),
         "PYTHONWARNINGS": "ignore",
         "ECHELON_REDIS_URL": address.url,
         "ECHELON_NAMESPACE": address.namespace,

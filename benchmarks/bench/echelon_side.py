@@ -55,7 +55,7 @@ class EchelonSide(Side):
         """An empty database with the configuration in force."""
         self._redis.flushdb()
         configuration = load(self.configs).configuration
-        revisions.publish(self.ledger, configuration.digest(), configuration.model_dump_json())
+        revisions.publish(self.ledger, configuration)
 
     def start(self, work: Work, slots: int) -> Worker:
         """As `Side.start`."""

@@ -116,7 +116,7 @@ def cluster(redis_url: str, server: Llmock, tmp_path_factory: pytest.TempPathFac
     address = Address(redis_url, f"llmock{server.url.rpartition(':')[2]}")
     configuration = load(_configs(folder / "configs", server.url), environment={"MOCK_KEY": "x"}).configuration
     ledger = Ledger(address)
-    revisions.publish(ledger, configuration.digest(), configuration.model_dump_json())
+    revisions.publish(ledger, configuration)
     ledger.close()
     environment: dict[str, Any] = {
         "ECHELON_PROVIDERS": "echelon_workers.providers:Providers",

@@ -63,7 +63,7 @@ def client(address: Address, tmp_path: Path) -> Iterator[Client]:
         file.write_text(text)
     configuration = load(tmp_path / "configs").configuration
     ledger = Ledger(address)
-    revisions.publish(ledger, configuration.digest(), configuration.model_dump_json())
+    revisions.publish(ledger, configuration)
     ledger.close()
     worker = start_worker(address, tmp_path / "w.log", slots=8, ECHELON_PROVIDERS="echelon_workers.providers:Providers")
     with Client(address.url, namespace=address.namespace) as client:

@@ -19,6 +19,7 @@ from echelon_workers.app import make_app
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
+from echelon_workers.ledger.verbs import steer
 from echelon_workers.settings import WorkerSettings
 
 Start = Callable[..., WorkerProcess]
@@ -30,7 +31,7 @@ def ledger(address: Address, tmp_path: Path) -> Iterator[Ledger]:
     """The ledger, with the tests' configuration published."""
     ledger = Ledger(address)
     configuration = load(write_configs(tmp_path / "configs")).configuration
-    revisions.publish(ledger, configuration.digest(), configuration.model_dump_json())
+    revisions.publish(ledger, configuration)
     yield ledger
     ledger.close()
 
@@ -364,6 +365,73 @@ def test_events_name_each_queue_and_a_retry_shows_as_a_retry(
     twice = ["task-received", "task-started", "task-retried", "task-received", "task-started", "task-succeeded"]
     assert [kind for name, kind in events if name == FAST] == twice
     assert [kind for name, kind in events if name == SLOW] == ["task-received", "task-started", "task-failed"]
+
+
+def test_a_429_spends_no_attempt_and_rests_its_instance(start: Start, client: Client, ledger: Ledger) -> None:
+    start()
+    job = client.submit(SLOW, "limited 3 0.2")  # its echelon has no retries
+    assert client.result(job, 20).text == "3 0.2"
+    record = client.status(job)
+    assert (record.attempts, [entry["outcome"] for entry in record.trail]) == (1, ["rate_limited"] * 3 + ["answered"])
+    assert int(ledger.redis.hget(ledger.keys.of("scope", "model:openai-three"), "nb") or 0) > 0
+    assert ledger.redis.hget(ledger.keys.of("totals", SLOW), "limited") == b"3"
+
+
+def test_a_concurrency_limit_holds_across_workers(
+    start: Start, client: Client, ledger: Ledger, tmp_path: Path, arrivals: Arrivals
+) -> None:
+    publish_changed(ledger, tmp_path, "priority: 1,", "priority: 1, concurrency_limit: 3,")
+    for number in range(2):
+        start(wait=False, name=f"w{number}")
+    jobs = client.submit_many(["nap 60"] * 10, target=FAST)
+    until(lambda: len(arrivals()) == 3, what="three calls are in flight")
+    for job in jobs[:3]:
+        ledger.redis.zadd(ledger.keys.of("running"), {job: 1}, xx=True)
+    until(lambda: len(arrivals()) >= 3 and counts(ledger) == {f"running:{FAST}": 3}, what="still three")
+    assert ledger.redis.hget(ledger.keys.of("scope", f"echelon:{FAST}"), "cu") == b"3"
+
+
+def publish_changed(ledger: Ledger, tmp_path: Path, old: str, new: str) -> None:
+    file = tmp_path / "configs" / "llms" / "groups" / "_task_groups.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    revisions.publish(ledger, load(tmp_path / "configs").configuration)
+
+
+def test_workers_follow_a_new_revision_without_a_restart(
+    start: Start, client: Client, ledger: Ledger, tmp_path: Path
+) -> None:
+    start()
+    client.result(client.submit(FAST, "say before"), 20)
+    publish_changed(
+        ledger, tmp_path, "    echelon2:", "    echelon3: {models: [openai-four], priority: 3}\n    echelon2:"
+    )
+    client.configuration(fresh=True)
+    assert client.result(client.submit("fast_group.echelon3", "say after"), 20).text == "after"
+
+
+def test_a_lowered_limit_binds_the_next_job(
+    start: Start, client: Client, ledger: Ledger, tmp_path: Path, arrivals: Arrivals
+) -> None:
+    start()
+    jobs = client.submit_many(["nap 60"] * 4, target=FAST)
+    until(lambda: len(arrivals()) == 4, what="four calls are in flight")
+    publish_changed(ledger, tmp_path, "priority: 1,", "priority: 1, concurrency_limit: 2,")
+    waiting = client.submit(FAST, "say now")
+    client.result(client.submit(SLOW, "say other"), 20)
+    assert client.status(waiting).state == "queued"
+    assert {client.status(job).state for job in jobs} == {"running"}
+
+
+def test_a_paused_queue_keeps_its_jobs_until_it_is_resumed(start: Start, client: Client, ledger: Ledger) -> None:
+    start()
+    assert ledger.run(steer("pause", [FAST])) == 1
+    waiting = client.submit(FAST, "say later")
+    client.result(client.submit(SLOW, "say now"), 20)
+    assert client.status(waiting).state == "queued"
+    assert ledger.run(steer("resume", [FAST])) == 1
+    assert client.result(waiting, 20).text == "later"
 
 
 def test_two_workers_share_a_queue_without_running_a_job_twice(

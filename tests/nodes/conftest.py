@@ -74,7 +74,7 @@ def celery_broker(free_port: int, tmp_path: Path) -> Iterator[CeleryTestBroker]:
 def _publish(address: Address, folder: Path) -> None:
     configuration = load(write_configs(folder)).configuration
     ledger = Ledger(address)
-    revisions.publish(ledger, configuration.digest(), configuration.model_dump_json())
+    revisions.publish(ledger, configuration)
     ledger.close()
 
 

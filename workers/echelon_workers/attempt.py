@@ -80,11 +80,10 @@ def prepare(runtime: "Runtime", held: Held) -> Context | AttemptFailed:
         return BadRequest(f"the job's record cannot be read: {exc}")
     queue = configuration.queues.get(grant.queue)
     members = queue.members if queue else ()
-    home = next((member.home for member in members if member.instance == grant.instance), None)
-    if home is None:
+    if not any((member.instance, member.home) == (grant.instance, grant.home) for member in members):
         return UnknownFailure(f"{grant.instance} is not an instance of the queue {grant.queue} in this revision")
     node = configuration.nodes.get(grant.node) if grant.node else None
-    settings = merged(configuration.settings_of(home, grant.instance), node, request)
+    settings = merged(configuration.settings_of(grant.home, grant.instance), node, request)
     left_ms = grant.deadline_ms - runtime.now_ms() if grant.deadline_ms else float("inf")
     return Context(
         held=held,
@@ -123,7 +122,8 @@ def with_node(request: JobRequest, node: Node | None) -> JobRequest:
 def tried_before(trail: str) -> dict[str, Retry]:
     """Of each instance in the trail, where its last failure may be tried again."""
     entries = [json.loads(line) for line in trail.splitlines()]
-    return {entry["instance"]: entry["error"]["retry"] for entry in entries if "error" in entry}
+    failed = [entry for entry in entries if "error" in entry and entry["decision"] != "wait"]
+    return {entry["instance"]: entry["error"]["retry"] for entry in failed}
 
 
 async def call(runtime: "Runtime", context: Context) -> Outcome:
@@ -181,6 +181,8 @@ async def report(runtime: "Runtime", context: Context, outcome: Outcome, decisio
             "answered",
             f"{usage.input_tokens}+{usage.output_tokens} tokens in {outcome.took_ms} ms by {result.instance}",
         )
+    if decision.verdict == "wait":
+        return End("moved", f"{result.code}: it waits for an instance, no attempt is spent")
     if decision.verdict == "retry":
         return End("moved", f"{result.code}: again in {decision.delay_ms} ms")
     return End("dead", f"{result.code}: {result.message} ({decision.because})")

@@ -96,6 +96,14 @@ class Source:
         if name not in self._names:
             self._names.append(name)
 
+    def follow(self, named: list[str]) -> None:
+        """Serve what the revision in force has of the queues named with -Q, or all that it has."""
+        known = self._runtime.configuration.queues
+        if gone := [name for name in named if name not in known]:
+            logger.warning("no longer served, because revision %d has no such queue: %s", self._runtime.revision, gone)
+        self._names[:] = [name for name in named or known if name in known]
+        self._serve()
+
     def cancel_by_queue(self, queue: str) -> None:
         """Celery's `cancel_consumer`: serve this queue no more. Its jobs stay where they are."""
         if queue in self._names:
@@ -139,6 +147,7 @@ class Take(bootsteps.StartStopStep):
         c.qos_global = True
         c.qos = QoS(_no_prefetch, c.initial_prefetch_count)
         c.task_consumer = Source(c, c.runtime, _served(c.app, c.runtime))
+        c.runtime.revised = c.revised
 
     def stop(self, parent: Any) -> None:
         """The connection is lost, or the worker stops."""
@@ -170,13 +179,17 @@ def _started(c: Any) -> Runtime:
 
 def _served(app: Any, runtime: Runtime) -> list[str]:
     """The queues named with -Q, or all of the configuration."""
-    named = [name for name in app.amqp.queues.consume_from if name != app.conf.task_default_queue]
+    named = _named(app)
     known = runtime.configuration.queues
     unknown = [name for name in named if name not in known]
     if unknown:
         logger.critical("unknown queues: %s (there are: %s)", ", ".join(unknown), ", ".join(known))
         raise WorkerShutdown(2)
     return named or list(known)
+
+
+def _named(app: Any) -> list[str]:
+    return [name for name in app.amqp.queues.consume_from if name != app.conf.task_default_queue]
 
 
 def _no_prefetch(prefetch_count: int) -> None:
@@ -213,6 +226,9 @@ class Consumer(CeleryConsumer):
     """The consumer that `worker_consumer` names."""
 
     # Set by Celery and by its steps; its stubs do not know them.
+    app: Any
+    task_consumer: Source | None
+    update_strategies: Any
     runtime: Runtime | None
     strategies: dict[str, Any]
     on_task_message: set[Any]
@@ -233,6 +249,13 @@ class Consumer(CeleryConsumer):
             runtime.delivery.let_go(held)
 
         self.strategies[held.grant.queue](message, None, let_go, let_go, self.on_task_message)
+
+    def revised(self) -> None:
+        """A new revision is in force: its queues get their tasks, then they are served. Runs in the pool's loop."""
+        if self.runtime is not None and self.task_consumer is not None:
+            register(self.app, self.runtime)
+            self.update_strategies()
+            self.task_consumer.follow(_named(self.app))
 
     def ensure_connected(self, conn: Any) -> Any:
         """Celery's pauses between two tries grow to half a minute; ours stay short, so that work goes on soon."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from echelon_configs import CallSettings
 
-from .errors import AttemptFailed, Retry
+from .errors import AttemptFailed, RateLimited, Retry
 from .ledger.verbs import Decision as Verdict
 
 FIRST_DELAY_S = 1.0
@@ -15,7 +15,7 @@ LONGEST_DELAY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`answer`, `retry` (after a delay, elsewhere than the instances that `avoid` lists) or `bury`."""
+    """`answer`, `retry` (after a delay, elsewhere than the instances that `avoid` lists), `wait` or `bury`."""
 
     verdict: Verdict
     delay_ms: int = 0
@@ -41,8 +41,11 @@ def decide(
     `tried` says of the instances of earlier attempts where their last failure may be tried again; `left_ms` is the
     time until the job's deadline. An instance that has not been tried is tried at once. With none left, the job comes
     back to those that may yet answer, after a delay: it doubles from one second with jitter (AWS, "Exponential Backoff
-    And Jitter"), and a longer Retry-After of the provider is waited out.
+    And Jitter"), and a longer Retry-After of the provider is waited out. A 429 is no failure: the instance rests, and the
+    job waits for any instance without having spent an attempt.
     """
+    if isinstance(failure, RateLimited):
+        return Decision("wait", delay_ms=int(1000 * (failure.retry_after_s or 0)))
     failed = {**tried, instance: failure.retry}
     out = {name for name, retry in failed.items() if retry == "elsewhere"}
     candidates = [name for name in instances if name not in out]

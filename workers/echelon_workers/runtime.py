@@ -7,12 +7,13 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from celery.utils.log import get_logger
+from redis.exceptions import RedisError
 
 from echelon_configs import Configuration, ConfigurationInvalid, load
 
@@ -58,6 +59,8 @@ class Runtime:
         self.hand = Hand()
         self.delivery = Delivery(self, self.hand)
         self.revision = 0
+        #: what Celery's side does about a new revision (`Consumer.revised`)
+        self.revised: Callable[[], None] = _nothing
         self.served: tuple[str, ...] = ()
         self._clock_offset_ms = 0.0
         self._background: set[asyncio.Task[None]] = set()
@@ -73,9 +76,7 @@ class Runtime:
         revision = await revisions.current_async(self.ledger)
         if revision is None:
             revision = await asyncio.to_thread(self._publish_own)
-        self.revision = revision.number
-        self.configuration = Configuration.model_validate_json(revision.document)
-        self.terms = self.settings.terms(self.configuration.defaults.retention_s)
+        self._adopt(revision)
         self.providers = _load(self.settings.providers)(
             environment=os.environ,
             max_connections=max(MOST_CONNECTIONS, self.pool.limit),
@@ -87,7 +88,29 @@ class Runtime:
         self._taking = asyncio.get_running_loop().create_task(self.taker.run())
         self.in_background(self.outbox.run())
         self.in_background(self.heartbeat.run())
-        self.in_background(listen(self.ledger, self.name, self.taker.wake))
+        keys = self.ledger.keys
+        hear = {keys.of("wake", self.name): self.taker.wake, keys.of("published"): self.look_for_revision}
+        self.in_background(listen(self.ledger, hear))
+
+    def _adopt(self, revision: revisions.Revision) -> None:
+        self.revision = revision.number
+        self.configuration = Configuration.model_validate_json(revision.document)
+        self.terms = self.settings.terms(self.configuration.defaults.retention_s)
+
+    def look_for_revision(self) -> None:
+        """A configuration was published, or may have been: follow it. What runs goes on as it began."""
+        self.in_background(self._follow())
+
+    async def _follow(self) -> None:
+        try:
+            revision = await revisions.current_async(self.ledger)
+        except (RedisError, OSError) as exc:
+            logger.warning("the revision in force could not be read, and is asked for again: %s", exc)
+            return
+        if revision is not None and revision.number != self.revision:
+            self._adopt(revision)
+            logger.warning("revision %d of the configuration is in force", revision.number)
+            self.revised()
 
     def _publish_own(self) -> revisions.Revision:
         """With nothing in force yet, the configuration of this worker's own folder is put in force."""
@@ -99,8 +122,7 @@ class Runtime:
             raise NothingPublished(message) from exc
         ledger = Ledger(self.settings.address)
         try:
-            document = configuration.model_dump_json()
-            revisions.publish(ledger, configuration.digest(), document, only_if_none=True)
+            revisions.publish(ledger, configuration, only_if_none=True)
             published = revisions.current(ledger)
         finally:
             ledger.close()
@@ -199,6 +221,10 @@ class Runtime:
     def now_ms(self) -> int:
         """The cluster's time, as far as this worker knows it."""
         return int(time.time() * 1000 + self._clock_offset_ms)
+
+
+def _nothing() -> None:
+    """Until Celery's side wants to know."""
 
 
 def _load(path: str) -> Any:

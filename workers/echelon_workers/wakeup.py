@@ -1,7 +1,7 @@
 """Being woken by a publish, so that a new job starts in milliseconds and an idle worker asks nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -12,17 +12,17 @@ from .ledger.client import AsyncLedger
 logger = get_logger(__name__)
 
 
-async def listen(ledger: AsyncLedger, worker: str, wake: Callable[[], None]) -> None:
-    """Call `wake` for every publish on the worker's channel, until cancelled.
+async def listen(ledger: AsyncLedger, hear: Mapping[str, Callable[[], None]]) -> None:
+    """Call what belongs to a channel for every publish on it, until cancelled.
 
     A lost connection is made anew; the safety poll of the take loop covers the meantime.
     """
     while True:
         pubsub = ledger.redis.pubsub()
         try:
-            await pubsub.subscribe(ledger.keys.of("wake", worker))
-            async for _ in pubsub.listen():
-                wake()
+            await pubsub.subscribe(*hear)
+            async for message in pubsub.listen():
+                hear[message["channel"].decode()]()
         except (RedisError, OSError) as exc:
             logger.debug("the wake-up connection is made anew: %r", exc)
             await asyncio.sleep(0.1)

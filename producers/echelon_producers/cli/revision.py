@@ -8,5 +8,4 @@ from echelon_workers.ledger.client import Ledger
 def publish(loaded: Loaded, ledger: Ledger, *, only_if_none: bool = False) -> int:
     """Put a checked configuration in force; its revision number."""
     configuration = loaded.configuration
-    document = configuration.model_dump_json()
-    return revisions.publish(ledger, configuration.digest(), document, only_if_none=only_if_none)
+    return revisions.publish(ledger, configuration, only_if_none=only_if_none)

@@ -52,7 +52,7 @@ class Stage:
         ledger = Ledger(self.hold.address)
         self._to_stop.callback(ledger.close)
         configuration = loaded.configuration
-        revisions.publish(ledger, configuration.digest(), configuration.model_dump_json())
+        revisions.publish(ledger, configuration)
         self.client = self._to_stop.enter_context(Client(self.hold.address.url, namespace=""))
         self.cluster = Cluster(self.folder / "logs", self._say)
         self._to_stop.callback(self._stop_cluster)

@@ -40,7 +40,6 @@ def decided(
 
 def test_an_instance_that_was_not_tried_is_tried_at_once() -> None:
     assert decided(errors.ServerFailed("500")) == Decision("retry", avoid="one")
-    assert decided(errors.RateLimited("429", retry_after_s=7.5)) == Decision("retry", avoid="one")
     later = decided(errors.ServerFailed("500"), instances="one two three", tried={"two": "elsewhere"}, attempts=2)
     assert later == Decision("retry", avoid="one,two")
 
@@ -63,7 +62,13 @@ def test_with_no_other_instance_the_delay_grows_with_the_attempts() -> None:
 
 
 def test_a_retry_after_is_waited_out_where_nothing_else_is_left_to_try() -> None:
-    assert decided(errors.RateLimited("429", retry_after_s=7.5), instances="one").delay_ms == 7500
+    assert decided(errors.ServerFailed("503", retry_after_s=7.5), instances="one").delay_ms == 7500
+
+
+def test_a_rate_limit_is_waited_for_and_is_no_failure() -> None:
+    for attempts in (1, 99):
+        decision = decided(errors.RateLimited("429", retry_after_s=7.5), attempts=attempts)
+        assert decision == Decision("wait", delay_ms=7500)
 
 
 def test_a_failure_of_the_job_itself_is_the_end() -> None:
@@ -81,7 +86,7 @@ def test_no_retries_means_one_attempt() -> None:
 
 
 def test_an_attempt_that_would_start_after_the_deadline_is_not_made() -> None:
-    failure = errors.RateLimited("429", retry_after_s=60)
+    failure = errors.ServerFailed("503", retry_after_s=60)
     assert decided(failure, instances="one", left_ms=59_000).verdict == "bury"
 
 
@@ -114,7 +119,9 @@ def test_it_always_ends_and_never_goes_back_to_an_instance_that_is_out(
         max_retries=max_retries,
         left_ms=left_ms,
     )
-    if decision.verdict == "retry":
+    if decision.verdict == "wait":
+        assert failure is errors.RateLimited
+    elif decision.verdict == "retry":
         assert attempts <= max_retries
         assert decision.delay_ms == 0 or decision.delay_ms < left_ms
         assert decision.delay_ms <= 1000 * max(LONGEST_DELAY_S, retry_after_s or 0)

@@ -1,22 +1,17 @@
 """The configuration in force: a revision in Redis, the same for the whole cluster.
 
-`ledger` knows it as a document (JSON, without secrets) with a number and a digest; what is in it is the business of
-`echelon_configs`.
+A document (JSON, without secrets) with a number and a digest, and beside it the plan that take reads (`plan.py`).
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from .client import AsyncLedger, Ledger
+from echelon_configs import Configuration
 
-_PUBLISH = """
-local before = redis.call('HGET', KEYS[1], 'digest')
-if before == ARGV[1] or (before and ARGV[3] == '1') then return redis.call('HGET', KEYS[1], 'number') end
-local number = redis.call('HINCRBY', KEYS[1], 'number', 1)
-redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'document', ARGV[2])
-redis.call('PUBLISH', KEYS[2], number)
-return tostring(number)
-"""
+from .client import AsyncLedger, Ledger
+from .plan import plan_of
+from .scripts import script
+from .verbs import Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +23,21 @@ class Revision:
     document: bytes
 
 
-def publish(ledger: Ledger, digest: str, document: str, *, only_if_none: bool = False) -> int:
+def publish(ledger: Ledger, configuration: Configuration, *, only_if_none: bool = False) -> int:
     """Put a configuration in force and return its revision number. The same digest again is the same revision.
 
-    With `only_if_none`, one that is in force already stays.
+    With `only_if_none`, one that is in force already stays. Its limits bind the whole cluster from this moment on.
     """
-    keys = ledger.keys
-    number: Any = ledger.redis.eval(
-        _PUBLISH, 2, keys.of("revision"), keys.of("published"), digest, document, "1" if only_if_none else ""
-    )
-    return int(number)
+    plan = plan_of(configuration)
+    args: list[str | int] = [configuration.digest(), configuration.model_dump_json(), "1" if only_if_none else ""]
+    args.append(len(plan.scopes))
+    for name, fields in plan.scopes.items():
+        args += [name, len(fields)]
+        for field in fields.items():
+            args += field
+    for queue in plan.queues.items():
+        args += queue
+    return ledger.run(Verb(script("publish"), list(args), int))
 
 
 def current(ledger: Ledger) -> Revision | None:

@@ -19,7 +19,7 @@ MOST_JOBS_A_CALL = 500
 INBOX = "celery"
 
 Ending = Literal["return", "bury", "cancel"]
-Decision = Literal["answer", "retry", "bury"]
+Decision = Literal["answer", "retry", "wait", "bury"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,16 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One job that take handed to this worker, with the lease that proves it."""
+    """One job that take handed to this worker, with the lease that proves it.
+
+    `home` is the echelon (or the model's queue) whose settings and limits hold for the instance.
+    """
 
     id: str
     queue: str
     lease: str
     instance: str
+    home: str
     request: bytes
     node: str
     target: str
@@ -147,7 +151,7 @@ def take(
 def _read_taken(reply: list[Any]) -> Taken:
     now, due, raws = int(reply[0]), reply[1], int(reply[2])
     first = 3 + raws
-    grants = [_read_grant(reply[i : i + 13]) for i in range(first, len(reply), 13)]
+    grants = [_read_grant(reply[i : i + 14]) for i in range(first, len(reply), 14)]
     return Taken(now, int(due) if due else None, list(reply[3:first]), grants)
 
 
@@ -157,15 +161,16 @@ def _read_grant(f: list[bytes]) -> Grant:
         queue=f[1].decode(),
         lease=f[2].decode(),
         instance=f[3].decode(),
-        request=f[4],
-        node=f[5].decode(),
-        target=f[6].decode(),
-        deadline_ms=int(f[7]),
-        created_ms=int(f[8]),
-        attempts=int(f[9]),
-        foreign=f[10] == b"1",
-        options=f[11].decode(),
-        trail=f[12].decode(),
+        home=f[4].decode(),
+        request=f[5],
+        node=f[6].decode(),
+        target=f[7].decode(),
+        deadline_ms=int(f[8]),
+        created_ms=int(f[9]),
+        attempts=int(f[10]),
+        foreign=f[11] == b"1",
+        options=f[12].decode(),
+        trail=f[13].decode(),
     )
 
 
@@ -193,6 +198,11 @@ def renew(
     for lease in leases:
         args += lease
     return Verb(script("renew"), args, _read_pairs)
+
+
+def steer(order: Literal["pause", "resume"], queues: Sequence[str]) -> Verb[int]:
+    """Pause queues or let them go on. The reply says how many of them that changed."""
+    return Verb(script("steer"), [order, *queues], int)
 
 
 def _read_pairs(reply: list[bytes]) -> list[tuple[str, str]]:

@@ -3,11 +3,11 @@
 -- Guarantee: exactly once. A repeated call answers 'done' as the first did; a holder whose lease is no longer
 -- the job's changes nothing, is counted, and is told 'late'.
 -- KEYS  own prefix, queue prefix
--- ARGV  id, lease, decision (answer | retry | bury), payload (the answer or the error as JSON), trail entry,
---       delay ms (retry), instance to avoid or '' (retry), retention ms, foreign result or '',
+-- ARGV  id, lease, decision (answer | retry | wait | bury), payload (the answer or the error as JSON), trail entry,
+--       delay ms (retry, wait), instance to avoid or '' (retry), retention ms, foreign result or '',
 --       input tokens, output tokens, cost in USD
 -- reply 'done' or 'late'
---@ time places lease
+--@ time places scopes lease
 local id, lease, decision, payload = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local queue, priority = held(id, lease)
 local now = server_now()
@@ -19,8 +19,12 @@ if not queue then
   return priority
 end
 local job, totals = K.job..id, K.totals..queue
-give_back(id, lease, queue)
-redis.call('HINCRBY', job, 'attempts', 1)
+give_back(id, lease, queue, now)
+local model = K.scope..'model:'..(redis.call('HGET', job, 'instance') or '')
+if decision ~= 'wait' then
+  redis.call('HINCRBY', job, 'attempts', 1)
+  redis.call('HDEL', model, 'nl')
+end
 redis.call('HSET', job, 'trail', (redis.call('HGET', job, 'trail') or '')..ARGV[5]..'\n')
 redis.call('HINCRBY', totals, 'attempts', 1)
 redis.call('HINCRBY', totals, 'input_tokens', ARGV[10])
@@ -32,6 +36,16 @@ if decision == 'answer' then
 elseif decision == 'bury' then
   to_end(id, queue, 'dead', 'error', payload, now, tonumber(ARGV[8]))
   foreign_result(id, ARGV[9])
+elseif decision == 'wait' then
+  -- The provider said: not now. That spends no attempt. The instance rests, fleet-wide, as long as the provider asked or twice as
+  -- long each time if it did not say; a rest is only ever extended. The job goes on elsewhere, or is the first here.
+  local row = redis.call('HINCRBY', model, 'nl', 1)
+  local rest = math.max(tonumber(ARGV[6]), tonumber(ARGV[6]) > 0 and 0 or 500 * 2 ^ math.min(row, 7))
+  local before = tonumber(redis.call('HGET', model, 'nb') or '0')
+  redis.call('HSET', model, 'nb', math.max(before, now + rest))
+  redis.call('HINCRBY', totals, 'limited', 1)
+  redis.call('HSET', job, 'error', payload)
+  to_head(id, queue, priority)
 else
   redis.call('HSET', job, 'error', payload, 'avoid', ARGV[7])
   redis.call('HINCRBY', totals, 'retries', 1)

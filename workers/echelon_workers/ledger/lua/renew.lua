@@ -6,7 +6,7 @@
 -- ARGV  worker, lease ms, poison, retention ms, what the worker says of itself (JSON), how long that holds in ms,
 --       inbox queue, then for each job: id, lease
 -- reply the leases that are lost: id and lease of each
---@ time places lease
+--@ time places scopes lease
 local worker, now = ARGV[1], server_now()
 local lost = {}
 for i = 8, #ARGV, 2 do

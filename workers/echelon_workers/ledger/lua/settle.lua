@@ -4,7 +4,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  retention ms, then for each job: id, lease, ending (return | bury | cancel), reason as JSON, foreign result or ''
 -- reply for each job: 'done' or 'late'
---@ time places lease
+--@ time places scopes lease
 local now = server_now()
 local reply = {}
 for i = 2, #ARGV, 5 do
@@ -13,7 +13,7 @@ for i = 2, #ARGV, 5 do
   if not queue then
     reply[#reply + 1] = priority
   else
-    give_back(id, lease, queue)
+    give_back(id, lease, queue, now)
     if ending == 'return' then
       to_head(id, queue, priority)
     else

@@ -9,9 +9,10 @@ local function held(id, lease)
 end
 
 -- Give back all that a running job holds. Only after `held` said yes.
-local function give_back(id, lease, queue)
+local function give_back(id, lease, queue, now)
   redis.call('ZREM', K.running, id)
   redis.call('HINCRBY', K.counts, 'running:'..queue, -1)
+  release_scopes(redis.call('HGET', K.job..id, 'scopes') or '', now)
   redis.call('HSET', K.job..id, 'settled', lease)
 end
 
@@ -24,7 +25,7 @@ local function lapse(now, most, poison, keep)
     if not r[1] then
       redis.call('ZREM', K.running, id)
     else
-      give_back(id, '', r[1])
+      give_back(id, '', r[1], now)
       if redis.call('HINCRBY', K.job..id, 'lapses', 1) >= poison then
         local why = '{"code":"poison","message":"its lease lapsed '..poison..' times: it stops its workers"}'
         to_end(id, r[1], 'dead', 'error', why, now, keep)
@@ -36,7 +37,26 @@ local function lapse(now, most, poison, keep)
   return #ids
 end
 
--- Delays that are over go to the head of their queues; messages that nobody adopted go back to the inbox.
+-- Parked jobs whose node has permits again go to the head of their queue, the oldest first.
+local function unpark(now, most)
+  for _, place in ipairs(redis.call('ZRANGEBYSCORE', K.parks, '-inf', now, 'LIMIT', 0, most)) do
+    local queue, node = string.match(place, '^(%S+) (%S+)$')
+    local s, ids = scope('node:'..node), {}
+    if free_at(s, now) <= now then
+      local free = s.limit > 0 and s.limit - s.used or most
+      ids = redis.call('ZPOPMIN', K.parked..place, math.min(most, free))
+    end
+    for i = #ids - 1, 1, -2 do to_head(ids[i], queue, redis.call('HGET', K.job..ids[i], 'priority')) end
+    if redis.call('EXISTS', K.parked..place) == 0 then
+      redis.call('ZREM', K.parks, place)
+    else
+      redis.call('ZADD', K.parks, now + 1000, place)
+      redis.call('SADD', K.waiting..'node:'..node, queue)
+    end
+  end
+end
+
+-- Delays that are over go to the head of their queues, and parked jobs whose time has come; messages that nobody adopted go back to the inbox.
 local function promote(now, most)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', now, 'LIMIT', 0, most)) do
     redis.call('ZREM', K.delayed, id)
@@ -46,4 +66,5 @@ local function promote(now, most)
       to_head(id, r[1], r[2])
     end
   end
+  unpark(now, most)
 end

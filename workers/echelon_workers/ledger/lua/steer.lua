@@ -1,0 +1,17 @@
+#!lua flags=allow-oom
+-- steer: pause queues, or let them go on. A paused queue keeps its jobs, takes new ones, and starts none; what runs goes on.
+-- Guarantee: repeated calls change nothing.
+-- KEYS  own prefix, queue prefix
+-- ARGV  'pause' or 'resume', queue names
+-- reply how many of them this changed
+--@ time places
+local changed = 0
+for i = 2, #ARGV do
+  if ARGV[1] == 'pause' then
+    changed = changed + redis.call('SADD', K.paused, ARGV[i])
+  else
+    changed = changed + redis.call('SREM', K.paused, ARGV[i])
+    wake(ARGV[i], 1000)
+  end
+end
+return changed
