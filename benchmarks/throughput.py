@@ -7,8 +7,6 @@ task events. What is compared, and how to read it: benchmarks/README.md.
 import sys
 from dataclasses import dataclass
 
-from echelon_producers.simulator.process import SimulatorProcess
-
 from bench.arena import Arena
 from bench.burst import Bursts, alternate, best, cheapest, ratios
 from bench.command import Scale, run_benchmark
@@ -18,6 +16,8 @@ from bench.results import Goal, Results, Row, progress
 from bench.side import Side, Work
 from bench.stock_side import POOLS, StockSide
 from bench.submitting import submitting
+
+from echelon_producers.simulator.process import SimulatorProcess
 
 NAP_S = 0.05
 NAP_SLOTS = 500
@@ -82,10 +82,9 @@ class Throughput:
         progress("bulk submit")
         jobs, stock_jobs, rounds = self.scale.of(full=(100_000, 20_000, 3), short=(20_000, 4_000, 2))
         found = submitting(self.ours, self.stock[0], jobs=jobs, stock_jobs=stock_jobs, rounds=rounds)
-        self.results.rows += [
-            Row(what="bulk submit", unit="jobs/s", ours=found.ours, stock=found.stock_batch, note="stock: producer.batch()"),
-            Row(what="bulk submit", unit="jobs/s", ours=found.ours, stock=found.stock_singly, note="stock: apply_async singly"),
-        ]
+        for stock, note in ((found.stock_batch, "in producer.batch()"), (found.stock_singly, "singly")):
+            note = f"stock: apply_async {note}"
+            self.results.rows.append(Row(what="bulk submit", unit="jobs/s", ours=found.ours, stock=stock, note=note))
         self.results.goals.append(Goal.at_least("bulk submit, jobs/s", found.ours, 20_000, found.stock_batch))
 
     def idle_worker(self) -> None:

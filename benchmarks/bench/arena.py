@@ -17,7 +17,6 @@ from echelon_workers.ledger.server import open_server
 from .process import Worker, bound_python
 
 
-
 class Arena:
     """`with Arena() as arena`: the embedded server on a private port, for both sides (a database for each worker)."""
 

@@ -18,6 +18,9 @@ class Burst:
     wall_s: float
     cpu_s: float
 
+    def __str__(self) -> str:
+        return f"{self.jobs_per_s:.0f} jobs/s, {self.cpu_ms:.2f} ms CPU a job"
+
     @property
     def jobs_per_s(self) -> float:
         """Jobs a second."""
@@ -62,9 +65,7 @@ def alternate(sides: Sequence[Side], work: Work, *, slots: int, jobs: int, warm:
             for bursts in found:
                 burst = run(bursts.side, jobs)
                 bursts.each.append(burst)
-                progress(
-                    f"  round {number + 1}: {bursts.side.title}: {burst.jobs_per_s:.0f} jobs/s, {burst.cpu_ms:.2f} ms CPU a job"
-                )
+                progress(f"  round {number + 1}: {bursts.side.title}: {burst}")
     finally:
         for side in sides:
             side.stop()

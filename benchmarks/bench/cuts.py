@@ -60,7 +60,7 @@ class Cutter:
             self.cuts += 1
             for row in self._clients():
                 if row["id"] not in self._spared and row["name"] != "bench":
-                    self.connections += self._client.client_kill_filter(_id=row["id"])  # type: ignore[no-untyped-call]
+                    self.connections += self._client.client_kill_filter(_id=row["id"])
 
 
 def cut_test(side: Side, simulator: SimulatorProcess, client: "redis.Redis", *, slots: int, seconds: float) -> CutTest:

@@ -110,4 +110,4 @@ class EchelonSide(Side):
         """What the ledger believes to be running or delayed: all zero when nothing is."""
         counts: Any = self._redis.hgetall(self.ledger.keys.of("counts"))
         found = {name.decode(): int(value) for name, value in counts.items()}
-        return {**found, "leases": int(self._redis.zcard(self.ledger.keys.of("running")))}  # type: ignore[arg-type]
+        return {**found, "leases": int(self._redis.zcard(self.ledger.keys.of("running")))}

@@ -26,9 +26,11 @@ def commands_per_s(arena: Arena, db: int, seconds: float) -> float:
     client = arena.client(db)
     client.ping()  # what connecting says is not to be counted
     ending = threading.Timer(seconds, client.echo, [_END])
-    with arena.client(db).monitor() as monitor:
+    with arena.client(db).monitor() as monitor:  # type: ignore[no-untyped-call]
         ending.start()
-        while _END not in (told := monitor.next_command())["command"]:
+        for told in monitor.listen():
+            if _END in told["command"]:
+                break
             if told["db"] == db and told["client_type"] != "lua":
                 seen[told["command"].split()[0].upper()] += 1
     progress(f"  idle, {seconds:g} s: {dict(seen.most_common())}")

@@ -36,6 +36,11 @@ class Goal:
     baseline: float | None
     met: bool
 
+    def __str__(self) -> str:
+        beside = "" if self.baseline is None else f", stock Celery {_number(self.baseline)}"
+        verdict = "met" if self.met else "NOT MET"
+        return f"{verdict:8}{self.name}: {_number(self.value)} (goal {_number(self.goal)}{beside})"
+
     @classmethod
     def at_least(cls, name: str, value: float, goal: float, baseline: float | None = None) -> "Goal":
         """Met from `goal` upwards."""
@@ -74,8 +79,7 @@ class Results:
         else:
             print(_table(self.rows))
             for goal in self.goals:
-                beside = "" if goal.baseline is None else f", stock Celery {_number(goal.baseline)}"
-                print(f"{'met' if goal.met else 'NOT MET':8}{goal.name}: {_number(goal.value)} (goal {_number(goal.goal)}{beside})")
+                print(goal)
         return 0 if all(goal.met for goal in self.goals) else 1
 
 
@@ -105,7 +109,8 @@ def _table(rows: Sequence[Row]) -> str:
     for row in rows:
         stock = "" if row.stock is None else _number(row.stock)
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        lines.append(f"{f'{row.what} [{row.unit}]':58}{_number(row.ours):>12}{stock:>14}{ratio:>8}  {row.note}".rstrip())
+        what = f"{row.what} [{row.unit}]" if row.unit else row.what
+        lines.append(f"{what:58}{_number(row.ours):>12}{stock:>14}{ratio:>8}  {row.note}".rstrip())
     return "\n".join(lines)
 
 

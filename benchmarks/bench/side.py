@@ -82,6 +82,7 @@ class Side(ABC):
         """
         end = time.monotonic() + timeout_s
         empty_since = 0.0
+        answered = 0
         while True:
             while (left := self.left()) > 0 and time.monotonic() < end:
                 self._check_worker()

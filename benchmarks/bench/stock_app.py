@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from celery import Celery, Task
+from celery import Celery
 
 from echelon_configs import Configuration, load
 from echelon_workers.ledger.job import JobRequest
@@ -54,7 +54,7 @@ def nap(prompt: str, instance: str) -> dict[str, Any]:
     return napped(prompt, _configuration().instances[instance]).model_dump(mode="json")
 
 
-def call(self: Task, prompt: str, instance: str) -> dict[str, Any]:
+def call(self: Any, prompt: str, instance: str) -> dict[str, Any]:
     """Make the call that our attempt makes."""
     configuration = _configuration()
     (queue,) = (queue for queue in configuration.queues.values() if queue.kind == "echelon")

@@ -51,7 +51,8 @@ class StockSide(Side):
     def submit(self, jobs: int) -> list[str]:
         """As `Side.submit`, through kombu's batching producer."""
         ids = []
-        with self.app.producer_pool.acquire() as producer, producer.batch():
+        batching: Any = self.app.producer_pool.acquire()
+        with batching as producer, producer.batch():
             for number in range(jobs):
                 ids.append(self._send(number, producer=producer))
         return ids
@@ -68,12 +69,14 @@ class StockSide(Side):
 
     def left(self) -> int:
         """As `Side.left`: waiting, or delivered and not acknowledged."""
-        waiting, unacknowledged = self._redis.pipeline(transaction=True).llen(QUEUE).hlen("unacked").execute()
-        return int(waiting) + int(unacknowledged)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.llen(QUEUE)
+        pipe.hlen("unacked")
+        return sum(map(int, pipe.execute()))
 
     def answered(self, ids: Sequence[str]) -> int:
         """As `Side.answered`."""
         found = 0
         for first in range(0, len(ids), 1000):
-            found += int(self._redis.exists(*[f"celery-task-meta-{id}" for id in ids[first : first + 1000]]))  # type: ignore[arg-type]
+            found += int(self._redis.exists(*[f"celery-task-meta-{id}" for id in ids[first : first + 1000]]))
         return found

@@ -14,7 +14,9 @@ from .lag import LagSampler
 class Napping:
     """Awaits BENCH_NAP_S and answers: a job that costs nothing but its handling."""
 
-    def __init__(self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None) -> None:
+    def __init__(
+        self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None
+    ) -> None:
         self._nap_s = float(os.environ["BENCH_NAP_S"])
 
     def has_key(self, instance: Instance) -> bool:
@@ -49,7 +51,9 @@ def napped(prompt: str, instance: Instance) -> Answer:
 class Measured(Providers):
     """The real providers; with BENCH_LAG set, the lag of the loop they run in is sampled into that file."""
 
-    def __init__(self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None) -> None:
+    def __init__(
+        self, *, environment: Mapping[str, str], max_connections: int, simulator_url: str | None = None
+    ) -> None:
         super().__init__(environment=environment, max_connections=max_connections, simulator_url=simulator_url)
         path = os.environ.get("BENCH_LAG")
         self._sampler = LagSampler(path) if path else None

@@ -14,19 +14,20 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import redis
 from redis.client import PubSub
 
-from echelon_configs import Configuration
+from echelon_configs import Configuration, UnknownTarget
+from echelon_configs.problems import nearest
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import URL_VARIABLES, Address
 from echelon_workers.ledger.client import AsyncLedger, Ledger
 from echelon_workers.ledger.job import Answer
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
 from echelon_workers.ledger.status import ClusterStatus, cluster_status, cluster_status_async
-from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, NewJob, Verb, submit
+from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, NewJob, Verb, steer, submit
 
 from .catalogue import Catalogue
 from .draft import Drafter
@@ -124,6 +125,18 @@ class Client:
         queues = _queues(self.configuration())
         with _reaching(self._ledger.address):
             return cluster_status(self._ledger, queues, self._catalogue.number)
+
+    def steer(self, order: Literal["pause", "resume"], queues: Sequence[str]) -> int:
+        """Pause queues, or let them go on; returns how many that changed. A paused queue takes jobs and starts none.
+
+        Raises UnknownTarget for a queue that the configuration does not have, NoConfiguration, Unavailable.
+        """
+        known = self.configuration().queues
+        for queue in queues:
+            if queue not in known:
+                raise UnknownTarget(queue, nearest(queue, known, 3))
+        with _reaching(self._ledger.address):
+            return self._ledger.run(steer(order, queues))
 
     def close(self) -> None:
         """Close the connections."""

@@ -226,6 +226,25 @@ def test_queues_are_added_and_cancelled_by_remote_control(start: Start, client: 
     assert client.status(waiting).state == "queued"
 
 
+def test_a_queue_that_there_is_not_cannot_be_added_and_the_worker_lives(
+    start: Start, client: Client, app: Celery
+) -> None:
+    start(FAST)
+    (reply,) = app.control.add_consumer("nope", reply=True)
+    assert "error" in next(iter(reply.values()))
+    assert client.result(client.submit(FAST, "say alive"), 20).text == "alive"
+
+
+def test_a_key_of_another_type_holds_up_its_own_queue_only(start: Start, client: Client, ledger: Ledger) -> None:
+    ledger.redis.set(ledger.keys.queue(SLOW), "not a list")
+    worker = start()
+    jobs = client.submit_many(["say on"] * 20, target=FAST)
+    assert {client.result(job, 20).text for job in jobs} == {"on"}
+    assert "not a list in Redis" in worker.output()
+    ledger.redis.delete(ledger.keys.queue(SLOW))
+    assert client.result(client.submit(SLOW, "say again"), 20).text == "again"
+
+
 def test_terminating_a_task_cancels_its_job(
     start: Start, client: Client, ledger: Ledger, app: Celery, arrivals: Arrivals
 ) -> None:
@@ -301,6 +320,13 @@ def test_a_plain_celery_app_sends_and_gets_its_answer(start: Start, foreign: Cel
     ]
     assert [result.get(timeout=20)["text"] for result in sent] == ["inbox", "routed", "Be polite. node"]
     assert client.status(sent[1].id).priority == 9
+
+
+def test_a_plain_celery_app_is_told_when_its_job_expired(start: Start, foreign: Celery) -> None:
+    sent = foreign.send_task(FAST, kwargs={"prompt": "say late"}, queue=FAST, expires=0.001)
+    start()
+    with pytest.raises(RuntimeError, match="expired"):
+        sent.get(timeout=20)
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,12 @@ def adopt(raw: bytes, configuration: Configuration) -> NewJob | Refused:
         message = _object(raw, "the message")
         headers = _headers(message)
         id = _id(headers)
-        queue = str((message.get("properties") or {}).get("delivery_info", {}).get("routing_key") or "")
+        named = (message.get("properties") or {}).get("delivery_info", {}).get("routing_key")
+        queue = named if isinstance(named, str) and named in configuration.queues else ""
         return _job(id, message, headers, configuration)
     except _Reason as reason:
         return Refused(id, queue, str(reason))
-    except (AttributeError, TypeError, ValueError, KeyError, RecursionError) as exc:
+    except Exception as exc:  # whatever it is: this comes from outside, and the worker has to live
         return Refused(id, queue, f"the message is not a Celery message of protocol 2 ({type(exc).__name__}: {exc})")
 
 

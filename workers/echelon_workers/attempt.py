@@ -221,10 +221,15 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
         avoid=decision.avoid,
         retention_ms=runtime.terms.retention_ms,
         foreign_result=foreign,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
+        input_tokens=_counted(usage.input_tokens),
+        output_tokens=_counted(usage.output_tokens),
         cost_usd=result.cost_usd or "0",
     )
+
+
+def _counted(tokens: int) -> int:
+    """What a provider says may be anything; what Redis adds up has to be a number that stays exact."""
+    return min(max(tokens, 0), 2**40)
 
 
 async def _bury_unprepared(runtime: "Runtime", held: Held, failure: AttemptFailed) -> End:

@@ -18,7 +18,9 @@ from celery.worker.state import maybe_shutdown
 from kombu import Queue
 from kombu.common import QoS
 from kombu.message import Message
+from redis.exceptions import RedisError
 
+from . import control  # noqa: F401 - registers its commands
 from .hand import Held
 from .pool import TaskPool
 from .runtime import NothingPublished, Runtime
@@ -91,10 +93,12 @@ class Source:
     def add_queue(self, queue: "Queue | str") -> None:
         """Celery's `add_consumer`: serve one more queue of the configuration."""
         name = str(getattr(queue, "name", queue))
-        if name not in self._runtime.configuration.queues:
-            raise ValueError(f"{name} is not a queue of the configuration in force")
-        if name not in self._names:
+        if self.knows(name) and name not in self._names:
             self._names.append(name)
+
+    def knows(self, queue: str) -> bool:
+        """Whether the configuration in force has this queue."""
+        return queue in self._runtime.configuration.queues
 
     def follow(self, named: list[str]) -> None:
         """Serve what the revision in force has of the queues named with -Q, or all that it has."""
@@ -170,8 +174,13 @@ def _started(c: Any) -> Runtime:
     runtime = Runtime(c.pool, c.app.echelon_settings, c.hostname)
     try:
         runtime.call(runtime.start(), 60)
+    except (RedisError, OSError, TimeoutError):
+        raise  # Celery connects again, and we with it
     except NothingPublished as exc:
         logger.critical("%s", exc)
+        raise WorkerShutdown(2) from exc
+    except Exception as exc:
+        logger.critical("this worker cannot start: %s: %s", type(exc).__name__, exc)
         raise WorkerShutdown(2) from exc
     c.pool.finish_all = runtime.finish_all
     return runtime

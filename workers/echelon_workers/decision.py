@@ -11,6 +11,8 @@ from .ledger.verbs import Decision as Verdict
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
+#: No attempt is begun with less time than this before the deadline.
+LEAST_ATTEMPT_MS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ def decide(
     `tried` says of the instances of earlier attempts where their last failure may be tried again; `left_ms` is the
     time until the job's deadline. An instance that has not been tried is tried at once. With none left, the job comes
     back to those that may yet answer, after a delay: it doubles from one second with jitter (AWS, "Exponential Backoff
-    And Jitter"), and a longer Retry-After of the provider is waited out. A 429 is no failure: the instance rests, and the
-    job waits for any instance without having spent an attempt.
+    And Jitter"), and a longer Retry-After of the provider is waited out. A 429 is no failure: the instance rests, and
+    the job waits for any instance without having spent an attempt.
     """
     if isinstance(failure, RateLimited):
         return Decision("wait", delay_ms=int(1000 * (failure.retry_after_s or 0)))
@@ -53,6 +55,8 @@ def decide(
         return Decision("bury", because=f"{failure.code} is not retried")
     if not candidates:
         return Decision("bury", because=f"{failure.code}, and no other instance of this queue is left")
+    if left_ms < LEAST_ATTEMPT_MS:
+        return Decision("bury", because="its deadline has passed")
     if attempts > settings.max_retries:
         return Decision("bury", because=f"all {attempts} attempts failed")
     if any(name not in failed for name in candidates):

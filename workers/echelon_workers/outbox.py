@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from celery.utils.log import get_logger
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .ledger.client import AsyncLedger
@@ -76,8 +76,10 @@ class Outbox:
         except PASSING as exc:
             logger.warning("Redis is away, %d outcomes wait: %s", len(verbs), exc)
             return [exc] * len(verbs)
-        except RedisError as exc:
-            return [exc] * len(verbs)
+        except Exception as exc:  # one verb cannot be sent: it fails alone, its neighbours go
+            if len(verbs) == 1:
+                return [exc]
+            return [(await self._attempt([verb]))[0] for verb in verbs]
 
 
 def _resolve(future: "asyncio.Future[Any]", result: Any) -> None:

@@ -6,6 +6,7 @@ Everything here lives in the pool's event loop. Celery's main thread reaches it 
 import asyncio
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
@@ -86,11 +87,12 @@ class Runtime:
         self.heartbeat = Heartbeat(self)
         self.pool.grown = self.taker.wake
         self._taking = asyncio.get_running_loop().create_task(self.taker.run())
-        self.in_background(self.outbox.run())
-        self.in_background(self.heartbeat.run())
+        self._taking.add_done_callback(self._died)
+        self.in_background(self.outbox.run(), vital=True)
+        self.in_background(self.heartbeat.run(), vital=True)
         keys = self.ledger.keys
         hear = {keys.of("wake", self.name): self.taker.wake, keys.of("published"): self.look_for_revision}
-        self.in_background(listen(self.ledger, hear))
+        self.in_background(listen(self.ledger, hear), vital=True)
 
     def _adopt(self, revision: revisions.Revision) -> None:
         self.revision = revision.number
@@ -134,24 +136,38 @@ class Runtime:
         """Run a coroutine in the loop, from another thread, and wait for it."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.pool.loop).result(timeout_s)
 
-    def in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine for as long as the worker lives, or until it ends by itself. Only in the loop."""
+    def in_background(self, coroutine: Coroutine[Any, Any, None], *, vital: bool = False) -> None:
+        """Run a coroutine for as long as the worker lives, or until it ends by itself. Only in the loop.
+
+        A worker is no worker without what is `vital`: when that ends in an error, it gives its jobs back and ends.
+        """
         task = self.pool.loop.create_task(coroutine)
+        if vital:
+            task.add_done_callback(self._died)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    def _died(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        logger.critical("a vital part of this worker ended, so it stops: %r", error, exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     # Serving
 
     def serve(self, queues: Sequence[str], deliver: Deliver) -> None:
         """Take for these queues, as far as this worker has keys for them. Only in the loop."""
         usable = {queue: self._usable(queue) for queue in queues}
-        if without := [queue for queue, instances in usable.items() if not instances]:
-            names = ", ".join(without)
-            logger.warning("no key on this worker for any instance of: %s (set their environment variables)", names)
+        if without := ", ".join(queue for queue, instances in usable.items() if not instances):
+            logger.warning("no key on this worker for any instance of: %s (set their environment variables)", without)
         served = [(queue, ",".join(instances)) for queue, instances in usable.items() if instances]
         self.served = tuple(queue for queue, _ in served)
+        names = {name for instances in usable.values() for name in instances}
+        self.in_background(self._serve_prepared(served, names, deliver))
+
+    async def _serve_prepared(self, served: list[tuple[str, str]], names: set[str], deliver: Deliver) -> None:
+        await self._prepare(names)
         self.taker.serve(served, lambda grant: self.delivery.hand_over(grant, deliver))
-        self.in_background(self._prepare({name for instances in usable.values() for name in instances}))
 
     def _usable(self, queue: str) -> list[str]:
         """The queue's instances that this worker has a key for, each once."""
@@ -159,7 +175,7 @@ class Runtime:
         return [name for name in names if self.providers.has_key(self.configuration.instances[name])]
 
     async def _prepare(self, names: set[str]) -> None:
-        """Load the providers' libraries now, so that the first job does not wait for that."""
+        """Load the providers' libraries before the first job is taken: that holds up the loop for seconds."""
         for name in sorted(names):
             try:
                 await asyncio.to_thread(self.providers.prepare, [self.configuration.instances[name]])

@@ -36,11 +36,11 @@ class WorkerSettings:
         return cls(
             address=Address.from_environment(environment) or Address(DEFAULT_URL, namespace),
             configs=Path(environment.get("ECHELON_CONFIGS") or "configs"),
-            simulator_url=environment.get("ECHELON_SIMULATOR_URL") or None,
+            simulator_url=_web_url(environment, "ECHELON_SIMULATOR_URL"),
             providers=environment.get("ECHELON_PROVIDERS") or "echelon_workers.providers:Providers",
-            lease_s=_number(environment, "ECHELON_LEASE_S", 10.0, at_least=1.0),
-            grace_s=_number(environment, "ECHELON_GRACE_S", 30.0, at_least=0.0),
-            slots=int(_number(environment, "ECHELON_SLOTS", 100, at_least=1)),
+            lease_s=_number(environment, "ECHELON_LEASE_S", 10.0, at_least=1, at_most=3600),
+            grace_s=_number(environment, "ECHELON_GRACE_S", 30.0, at_least=0, at_most=86_400),
+            slots=int(_number(environment, "ECHELON_SLOTS", 100, at_least=1, at_most=10_000)),
             inbox=environment.get("ECHELON_INBOX") or INBOX,
         )
 
@@ -49,12 +49,19 @@ class WorkerSettings:
         return Terms(lease_ms=int(self.lease_s * 1000), retention_ms=int(retention_s * 1000), inbox=self.inbox)
 
 
-def _number(environment: Mapping[str, str], name: str, default: float, *, at_least: float) -> float:
+def _number(environment: Mapping[str, str], name: str, default: float, *, at_least: float, at_most: float) -> float:
     text = environment.get(name) or str(default)
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not value >= at_least:
-        raise SettingInvalid(f"{name}={text!r}: not a number of at least {at_least:g} (would be right: {default:g})")
+    if not at_least <= value <= at_most:
+        raise SettingInvalid(f"{name}={text!r}: not a number from {at_least:g} to {at_most:g} (default: {default:g})")
     return value
+
+
+def _web_url(environment: Mapping[str, str], name: str) -> str | None:
+    url = environment.get(name) or None
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise SettingInvalid(f"{name}={url!r}: not a web address (would be right: http://127.0.0.1:9000)")
+    return url

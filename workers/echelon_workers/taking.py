@@ -42,6 +42,7 @@ class Taker:
         self._serving = asyncio.Event()
         self._woken = asyncio.Event()
         self._stopping = False
+        self._broken: frozenset[str] = frozenset()
         self._turn = 0
         self._sequence = 0
         self._claimed = 0
@@ -67,6 +68,8 @@ class Taker:
         while not self._stopping:
             await self._serving.wait()
             self._woken.clear()
+            if self._stopping:
+                return
             try:
                 wait_s = await self._take_once()
                 pause_s = 0.05
@@ -74,6 +77,10 @@ class Taker:
                 logger.warning("nothing can be taken: %s", exc)
                 wait_s, pause_s = pause_s, min(2.0, pause_s * 2)
                 await asyncio.sleep(wait_s)
+                continue
+            except Exception:
+                logger.exception("a take went wrong; the next one is tried all the same")
+                await asyncio.sleep(1)
                 continue
             if wait_s is not None and not self._stopping:
                 await self._idle(wait_s)
@@ -107,6 +114,7 @@ class Taker:
         self._sequence += 1
         self._claimed = self._sequence
         self._runtime.saw_time(taken.now_ms)
+        self._say_broken(taken.broken)
         self._hand_out(taken.grants)
         for raw in taken.raws:
             await self._adopt(raw)
@@ -114,6 +122,14 @@ class Taker:
             await asyncio.sleep(0)
             return None
         return IDLE_S if taken.next_due_ms is None else taken.next_due_ms / 1000
+
+    def _say_broken(self, broken: frozenset[str]) -> None:
+        if broken - self._broken:
+            names = ", ".join(sorted(broken))
+            logger.error(
+                "not a list in Redis, and so not served: %s (somebody wrote to these keys; delete them)", names
+            )
+        self._broken = broken
 
     def _rotated(self) -> tuple[tuple[str, str], ...]:
         if not self._queues:
@@ -160,8 +176,11 @@ class Taker:
         runtime = self._runtime
         job = adopt(raw, runtime.configuration)
         if isinstance(job, NewJob):
-            await runtime.outbox.send(submit([job], adopted=raw))
-        else:
+            try:
+                await runtime.outbox.send(submit([job], adopted=raw))
+            except Exception as exc:
+                job = Refused(job.id, job.queue, f"it could not be submitted: {type(exc).__name__}")
+        if isinstance(job, Refused):
             await self._refuse(raw, job)
 
     async def _refuse(self, raw: bytes, refused: Refused) -> None:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "submit": _Command(".submit", "submit_command", "cli", "Submit one job; with --wait, print its answer."),
     "run": _Command(".run", "run_command", "cli", "Submit a whole file and write the answers to another."),
     "status": _Command(".status", "status_command", "cli", "Show queues, workers and the server, as they are now."),
+    "queue": _Command(".queue", "queue_group", "cli", "Pause queues and let them go on."),
     "config": _Command(".publish", "config_group", "cli", "Check, show and publish the configuration."),
     "init": _Command(".config", "init_command", "cli", "Write a starter configuration."),
     "simulator": _Command(

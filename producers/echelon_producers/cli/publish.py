@@ -4,11 +4,11 @@ import json
 
 import click
 
+from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
 
 from .config import config_group
 from .failures import tell_of
-from .revision import publish
 from .where import Where, pass_where, where_options
 
 __all__ = ["config_group"]
@@ -28,7 +28,7 @@ def publish_command(where: Where, as_json: bool) -> None:
     with where.server() as hold:
         ledger = Ledger(hold.address)
         try:
-            number = publish(loaded, ledger)
+            number = revisions.publish(ledger, loaded.configuration)
         finally:
             ledger.close()
     digest = loaded.configuration.digest()

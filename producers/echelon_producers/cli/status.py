@@ -17,7 +17,7 @@ from .where import Where, pass_where, where_options
 _AGAIN_S = 1.0
 #: shown always, and shown where there is something to show: a terminal of 80 columns is enough for a healthy cluster
 _ALWAYS = ("waiting", "running", "answered")
-_SELDOM = ("delayed", "dead", "expired", "cancelled", "retries", "late")
+_SELDOM = ("delayed", "dead", "expired", "cancelled", "retries", "limited", "late")
 _PIPE_COLUMNS = 160
 
 
@@ -86,11 +86,20 @@ def _queues(status: ClusterStatus, *, every: bool) -> Table:
     table.add_column("queue", no_wrap=True)
     for name in (*counted, "tokens", "cost USD", "workers"):
         table.add_column(name, justify="right", no_wrap=True)
+    if any(_state(queue) for queue in shown):
+        table.add_column("", no_wrap=True)
     for queue in shown:
-        table.add_row(queue.name, *_numbers(queue, counted))
+        table.add_row(queue.name, *_numbers(queue, counted), *filter(None, [_state(queue)]))
     total = QueueStatus(name="all", kind="", counts=status.totals, served_by=len(status.workers))
     table.add_row(f"all {len(status.queues)} queues", *_numbers(total, counted), style="bold")
     return table
+
+
+def _state(queue: QueueStatus) -> str:
+    """Why nothing starts here, if nothing does."""
+    if queue.paused:
+        return "paused"
+    return f"waits for {queue.held_by}" if queue.held_by else ""
 
 
 def _has_something(queue: QueueStatus) -> bool:

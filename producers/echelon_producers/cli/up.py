@@ -15,11 +15,11 @@ from echelon_producers.cluster.interrupts import Interrupts
 from echelon_producers.cluster.parts import Place, api_part, flower_part, simulator_part, worker_part
 from echelon_producers.cluster.ports import PortTaken, choose_port
 from echelon_producers.cluster.process import Part, Process, ProcessFailed
+from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
 from echelon_workers.ledger.server import DIRECTORY, ServerHold
 
 from .failures import InputWrong, WorkFailed, tell_of, warn
-from .revision import publish
 from .where import Where, pass_where, where_options
 from .worker import celery_app
 
@@ -78,7 +78,7 @@ def up_command(
     tell_of(warning for warning in loaded.warnings if not (simulate and "is not set" in warning.message))
     with Interrupts() as wishes, where.server() as hold, _ledger(hold) as ledger:
         queues = list(loaded.configuration.queues) if per_queue else []
-        number = publish(loaded, ledger)
+        number = revisions.publish(ledger, loaded.configuration)
         cluster = Cluster((hold.folder or DIRECTORY) / "logs", _say, verbose=verbose)
         try:
             place = Place(address=hold.address, configs=where.configs)

@@ -10,7 +10,6 @@ from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
 
 from .failures import InputWrong, tell_of, warn
-from .revision import publish
 from .where import Where, pass_where, where_options
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -68,7 +67,7 @@ def _in_force(where: Where, ledger: Ledger) -> Configuration:
     if revision is None:
         loaded = where.load()
         tell_of(loaded.warnings)
-        number = publish(loaded, ledger, only_if_none=True)
+        number = revisions.publish(ledger, loaded.configuration, only_if_none=True)
         warn(f"nothing was published here: {where.configs} is in force now, as revision {number}")
         revision = revisions.current(ledger)
     elif where.configs.is_dir():

@@ -14,6 +14,7 @@ _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool
 _CHOICES: dict[str, Literal["none", "auto", "required"]] = {
     "auto": "auto", "any": "required", "tool": "required", "none": "none",
 }  # fmt: skip
+_ASKED_IN_WORDS = "one json object and nothing else"
 # Status, type and message by failure: https://docs.anthropic.com/en/api/errors.
 _ERRORS: dict[str, tuple[int, str, str]] = {
     "400": (400, "invalid_request_error", "The request is invalid."),
@@ -80,7 +81,7 @@ class Anthropic:
             tools=_tools(body.get("tools")),
             tool_choice=_CHOICES.get(str(choice.get("type")), "auto"),
             tool_named=choice.get("name"),
-            schema=_schema(body),
+            schema=_schema(body, system),
             thinking_budget=_thinking(body, choice),
             show_thoughts=True,
         )
@@ -207,10 +208,11 @@ def _tools(tools: Json) -> tuple[Tool, ...]:
     return tuple(found)
 
 
-def _schema(body: dict[str, Any]) -> Json:
+def _schema(body: dict[str, Any], system: str) -> Json:
     wanted = (body.get("output_config") or {}).get("format") or body.get("output_format")
     if not isinstance(wanted, dict):
-        return None
+        # There is no JSON mode: who wants an object asks for it in words, and a model mostly does as it is told.
+        return {"type": "object"} if _ASKED_IN_WORDS in system.lower() else None
     if wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
         raise bad_request("output_config.format.schema: Field required")
     return wanted["schema"]

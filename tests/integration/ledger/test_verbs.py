@@ -169,6 +169,26 @@ def test_a_finish_counts_exactly_once_however_often_it_is_repeated(ledger: Ledge
     assert running(ledger) == 0
 
 
+@pytest.mark.parametrize("numbers", [{"input_tokens": 2**70}, {"output_tokens": 2**63}, {"cost_usd": "a lot"}])
+def test_numbers_that_cannot_be_added_up_do_not_stop_a_finish_halfway(ledger: Ledger, numbers: dict[str, int]) -> None:
+    ledger.run(submit([job("a")]))
+    grant = Worker(ledger).take().grants[0]
+    assert ledger.run(finish(end(grant, **numbers))) is True
+    assert record(ledger, "a").state == "answered"
+    assert running(ledger) == 0
+
+
+def test_a_job_whose_queue_key_is_no_list_any_more_is_kept(ledger: Ledger) -> None:
+    ledger.run(submit([job("a")]))
+    grant = Worker(ledger).take().grants[0]
+    ledger.redis.set(ledger.keys.queue(FAST), "not a list")
+    assert ledger.run(settle([Settlement(id="a", lease=grant.lease, ending="return")], TERMS)) == [True]
+    assert record(ledger, "a").state == "delayed"
+    ledger.redis.delete(ledger.keys.queue(FAST))
+    ledger.redis.zadd(ledger.keys.of("delayed"), {"a": 1})
+    assert ids(Worker(ledger, "w2").take()) == ["a"]
+
+
 def test_a_late_answer_is_refused_and_counted(ledger: Ledger) -> None:
     ledger.run(submit([job("a")]))
     first, second = Worker(ledger, "w1"), Worker(ledger, "w2")

@@ -19,7 +19,7 @@ from echelon_producers.errors import NoConfiguration, ResultTimeout, SubmitInval
 from echelon_workers.ledger.address import AddressInvalid
 from echelon_workers.ledger.server import ServerUnavailable
 
-COMMANDS = ("up", "worker", "submit", "run", "status", "config", "init", "simulator", "demo")
+COMMANDS = tuple(program.list_commands(click.Context(program)))
 
 
 def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:

@@ -49,6 +49,7 @@ def adopted(raw: bytes, configuration: Configuration) -> NewJob:
 def refused(raw: bytes, configuration: Configuration) -> str:
     refusal = adopt(raw, configuration)
     assert isinstance(refusal, Refused)
+    assert refusal.queue in ("", *configuration.queues)
     return refusal.why
 
 
@@ -88,6 +89,8 @@ def test_expires_becomes_the_deadline(configuration: Configuration) -> None:
         (message(headers={"expires": "soon"}), "not a Celery message of protocol 2"),
         (message(**{"content-type": "application/x-python-serialize"}), "task_serializer='json'"),
         (message(body="%%%"), "not a Celery message"),
+        (message(properties={"priority": float("inf")}), "not a Celery message"),
+        (message(headers={"task": "no"}, properties={"delivery_info": {"routing_key": "\ud800"}}), "no target 'no'"),
         (b"{", "not a Celery message"),
         (b"{" * 100_000, "not a Celery message"),
         (b'{"headers": 7, "body": []}', "cannot be used"),

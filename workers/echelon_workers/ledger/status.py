@@ -25,6 +25,8 @@ class Counts:
     cancelled: int = 0
     attempts: int = 0
     retries: int = 0
+    #: answers of a provider that said: not now (429); they spend no attempt
+    limited: int = 0
     #: ends that came after the lease was lost, and were refused
     late: int = 0
     input_tokens: int = 0
@@ -35,19 +37,25 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatus:
-    """One queue. `waiting_by_priority` has the priorities that have jobs waiting; `served_by` counts live workers."""
+    """One queue. `waiting_by_priority` has the priorities that have jobs waiting; `served_by` counts live workers.
+
+    `held_by`: the scope whose limit holds its jobs back at this moment (`echelon:...`, `model:...`), if one does.
+    """
 
     name: str
     kind: str
     counts: Counts
     waiting_by_priority: dict[int, int] = field(default_factory=dict)
     served_by: int = 0
+    paused: bool = False
+    held_by: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """One flat JSON object."""
         shown = {"name": self.name, "kind": self.kind, **asdict(self.counts)}
         by_priority = {str(priority): waiting for priority, waiting in self.waiting_by_priority.items()}
-        return {**shown, "waiting_by_priority": by_priority, "served_by": self.served_by}
+        more = {"served_by": self.served_by, "paused": self.paused, "held_by": self.held_by}
+        return {**shown, "waiting_by_priority": by_priority, **more}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +139,7 @@ def _status(queues: Sequence[tuple[str, str]], revision: int) -> Verb[ClusterSta
 
 
 def _queue(name: str, kind: str, row: list[Any], workers: Sequence[WorkerStatus]) -> QueueStatus:
-    lengths, running, delayed, totals = row
+    lengths, parked, running, delayed, totals, paused, held_by = row
     since = {key.decode(): value.decode() for key, value in zip(totals[::2], totals[1::2], strict=True)}
     # A total this version does not know is another version's business.
     known = {key: int(since[key]) for key in _SINCE & since.keys()}
@@ -139,9 +147,11 @@ def _queue(name: str, kind: str, row: list[Any], workers: Sequence[WorkerStatus]
     return QueueStatus(
         name=name,
         kind=kind,
-        counts=Counts(waiting=sum(lengths), running=running, delayed=delayed, cost_usd=cost, **known),
+        counts=Counts(waiting=sum(lengths) + parked, running=running, delayed=delayed, cost_usd=cost, **known),
         waiting_by_priority={priority: waiting for priority, waiting in enumerate(lengths) if waiting},
         served_by=sum(name in worker.queues for worker in workers),
+        paused=bool(paused),
+        held_by=held_by.decode() if sum(lengths) else "",
     )
 
 

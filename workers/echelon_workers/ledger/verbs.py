@@ -71,12 +71,13 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The reply of one take. `next_due_ms`: when the earliest delayed job is due, from now, or None."""
+    """The reply of one take. `next_due_ms`: when to ask again, from now; `broken`: queues that are no lists."""
 
     now_ms: int
     next_due_ms: int | None
     raws: list[bytes] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
+    broken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +150,10 @@ def take(
 
 
 def _read_taken(reply: list[Any]) -> Taken:
-    now, due, raws = int(reply[0]), reply[1], int(reply[2])
-    first = 3 + raws
+    now, due, broken, raws = int(reply[0]), reply[1], reply[2], int(reply[3])
+    first = 4 + raws
     grants = [_read_grant(reply[i : i + 14]) for i in range(first, len(reply), 14)]
-    return Taken(now, int(due) if due else None, list(reply[3:first]), grants)
+    return Taken(now, int(due) if due else None, list(reply[4:first]), grants, frozenset(broken.decode().split()))
 
 
 def _read_grant(f: list[bytes]) -> Grant:

@@ -120,6 +120,12 @@ def _in_answer(exc: Exception) -> bool:
     return bool(names & {"_process_response", "_finish_response", "_process_response_data", "_from_response"})
 
 
+def _is_moved(exc: Exception) -> bool:
+    """A redirect, which is not followed: the instance's base_url has to say where to go."""
+    statuses = [getattr(cause, name, None) for cause in _causes(exc) for name in ("status_code", "code")]
+    return any(isinstance(status, int) and 300 <= status < 400 for status in statuses)
+
+
 _TABLE: tuple[tuple[Callable[[Exception], bool], type[AttemptFailed]], ...] = (
     (_is_refused, errors.ContentRefused),
     (_is_too_long, errors.ContextTooLong),
@@ -130,6 +136,7 @@ _TABLE: tuple[tuple[Callable[[Exception], bool], type[AttemptFailed]], ...] = (
     (_is(library.ModelUnavailableError, library.ModelServerError), errors.ServerFailed),
     (_is_cut, errors.ConnectionFailed),
     (_is(library.ModelTimeoutError, library.ModelRequestTimeout, TimeoutError), errors.TimedOut),
+    (_is_moved, errors.InstanceUnusable),
     (_status(402), errors.QuotaExhausted),
     (_status(404), errors.InstanceUnusable),
     (_status(408), errors.TimedOut),

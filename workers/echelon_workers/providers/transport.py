@@ -42,6 +42,7 @@ def open_http(max_connections: int) -> httpx2.AsyncClient:
         limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
         timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         event_hooks=hooks(),
+        follow_redirects=False,  # a key goes to the address that it was configured for, and to no other
     )
 
 

@@ -26,10 +26,6 @@ if decision ~= 'wait' then
   redis.call('HDEL', model, 'nl')
 end
 redis.call('HSET', job, 'trail', (redis.call('HGET', job, 'trail') or '')..ARGV[5]..'\n')
-redis.call('HINCRBY', totals, 'attempts', 1)
-redis.call('HINCRBY', totals, 'input_tokens', ARGV[10])
-redis.call('HINCRBY', totals, 'output_tokens', ARGV[11])
-redis.call('HINCRBYFLOAT', totals, 'cost_usd', ARGV[12])
 if decision == 'answer' then
   to_end(id, queue, 'answered', 'answer', payload, now, tonumber(ARGV[8]))
   foreign_result(id, ARGV[9])
@@ -52,4 +48,9 @@ else
   local delay = tonumber(ARGV[6])
   if delay > 0 then to_delay(id, queue, now + delay) else to_head(id, queue, priority) end
 end
+-- Last, and never in the way: what is added up comes from a provider.
+redis.pcall('HINCRBY', totals, 'attempts', 1)
+redis.pcall('HINCRBY', totals, 'input_tokens', ARGV[10])
+redis.pcall('HINCRBY', totals, 'output_tokens', ARGV[11])
+redis.pcall('HINCRBYFLOAT', totals, 'cost_usd', ARGV[12])
 return 'done'

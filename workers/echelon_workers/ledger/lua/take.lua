@@ -6,7 +6,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  worker, sequence, last claimed sequence, wanted, '1' if that fills the worker, lease ms, adopting ms,
 --       poison, retention ms, inbox queue, then for each queue: its name, its instances separated by commas
--- reply server time, ms until to ask again or '', raw messages (count, then each), then 14 fields a grant:
+-- reply server time, ms until to ask again or '', queues whose keys are not lists, raw messages (count, then each), then 14 fields a grant:
 --       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail
 --@ time places scopes lease
 local worker, seq, claimed = ARGV[1], ARGV[2], ARGV[3]
@@ -19,7 +19,7 @@ local SPARE_MS = 250
 local LONGEST_MARK_MS = 1000
 local now = server_now()
 local reply, raws, out = {}, {}, {}
-local again, passed_over = math.huge, 0
+local again, passed_over, broken = math.huge, 0, {}
 
 local function tell(id, lease)
   local r = redis.call('HMGET', K.job..id, 'queue', 'instance', 'via', 'request', 'node', 'target', 'deadline', 'created',
@@ -55,16 +55,20 @@ local function anything(q)
   return redis.call('EXISTS', list_of(q.name, 0), unpack(lists_of(q))) > 0
 end
 
--- The id at the head of a queue, highest priority first, and the list it came from.
+-- The id at the head of a queue, highest priority first, and the list it came from. A key that is not a list (somebody
+-- wrote to it) is reported, and the other queues are served.
 local function pop(q)
   local higher = lists_of(q)
-  if redis.call('EXISTS', unpack(higher)) > 0 then
-    for _, list in ipairs(higher) do
-      local id = redis.call('RPOP', list)
-      if id then return id, list end
+  if redis.call('EXISTS', unpack(higher)) == 0 then higher = {} end
+  for i = 1, #higher + 1 do
+    local list = higher[i] or q.plain
+    local id = redis.pcall('RPOP', list)
+    if type(id) == 'table' then
+      broken[#broken + 1] = q.name
+      return nil
     end
+    if id then return id, list end
   end
-  return redis.call('RPOP', q.plain), q.plain
 end
 
 -- The instances of a queue that this worker can call, each with its scopes, as this revision plans them.
@@ -139,6 +143,7 @@ local function start(id, list, q)
   local deadline = tonumber(r[2]) or 0
   if deadline > 0 and deadline <= now then
     to_end(id, q.name, 'expired', 'error', '{"code":"expired","message":"its deadline passed while it waited"}', now, keep)
+    foreign_failure(id, 'expired: its deadline passed while it waited')
     return 0
   end
   local node = r[4] and r[4] ~= '' and scope('node:'..r[4])
@@ -259,7 +264,8 @@ end
 local due = redis.call('ZRANGE', K.delayed, 0, 0, 'WITHSCORES')[2]
 local look = redis.call('ZRANGE', K.parks, 0, 0, 'WITHSCORES')[2]
 again = math.min(again, tonumber(due) or again, tonumber(look) or again)
-local head = { string.format('%.0f', now), again < math.huge and string.format('%.0f', math.max(0, again - now)) or '', #raws }
+local head = { string.format('%.0f', now), again < math.huge and string.format('%.0f', math.max(0, again - now)) or '',
+  table.concat(broken, ' '), #raws }
 for _, raw in ipairs(raws) do head[#head + 1] = raw end
 for _, field in ipairs(reply) do head[#head + 1] = field end
 return head

@@ -29,6 +29,7 @@ local function lapse(now, most, poison, keep)
       if redis.call('HINCRBY', K.job..id, 'lapses', 1) >= poison then
         local why = '{"code":"poison","message":"its lease lapsed '..poison..' times: it stops its workers"}'
         to_end(id, r[1], 'dead', 'error', why, now, keep)
+        foreign_failure(id, 'poison: its lease lapsed '..poison..' times')
       else
         to_head(id, r[1], r[2])
       end

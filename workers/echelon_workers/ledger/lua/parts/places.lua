@@ -10,17 +10,19 @@ local function wake(queue, many)
   end
 end
 
--- The head of a queue is the right end of its list: kombu pushes left and pops right.
-local function to_head(id, queue, priority)
-  redis.call('HSET', K.job..id, 'state', 'queued')
-  redis.call('RPUSH', list_of(queue, tonumber(priority) or 0), id)
-  wake(queue, 1)
-end
-
 local function to_delay(id, queue, due)
   redis.call('HSET', K.job..id, 'state', 'delayed')
   redis.call('ZADD', K.delayed, due, id)
   redis.call('HINCRBY', K.counts, 'delayed:'..queue, 1)
+end
+
+-- The head of a queue is the right end of its list: kombu pushes left and pops right. A list that somebody made something
+-- else of cannot take it: the job is delayed, and tried again until the key is mended.
+local function to_head(id, queue, priority)
+  local pushed = redis.pcall('RPUSH', list_of(queue, tonumber(priority) or 0), id)
+  if type(pushed) == 'table' then return to_delay(id, queue, (tonumber(redis.call('GET', K.clock)) or 0) + 10000) end
+  redis.call('HSET', K.job..id, 'state', 'queued')
+  wake(queue, 1)
 end
 
 -- An end for good: answered, dead, cancelled or expired. Whoever waits is told; the record stays for `keep` ms.
@@ -30,6 +32,15 @@ local function to_end(id, queue, state, field, value, now, keep)
   if state == 'dead' then redis.call('ZADD', K.dead, now, id) end
   redis.call('HINCRBY', K.totals..queue, state, 1)
   redis.call('PUBLISH', K.ended..id, state)
+end
+
+-- A job that ended without a worker: its sender, if it is a foreign Celery client, is told all the same.
+local function foreign_failure(id, message)
+  if redis.call('HGET', K.job..id, 'foreign') ~= '1' then return end
+  local result = '{"status":"FAILURE","result":{"exc_type":"RuntimeError","exc_message":["'..message..'"],'
+    ..'"exc_module":"builtins"},"traceback":null,"children":[],"date_done":null,"task_id":"'..id..'"}'
+  redis.call('SET', K.result..id, result, 'EX', 86400)
+  redis.call('PUBLISH', K.result..id, result)
 end
 
 -- The answer of a job that a foreign Celery client sent, where its Redis result backend looks.
