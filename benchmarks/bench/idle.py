@@ -28,7 +28,7 @@ def commands_per_s(arena: Arena, db: int, seconds: float) -> float:
     ending = threading.Timer(seconds, client.echo, [_END])
     with arena.client(db).monitor() as monitor:  # type: ignore[no-untyped-call]
         ending.start()
-        for told in monitor.listen():
+        for told in filter(None, monitor.listen()):
             if _END in told["command"]:
                 break
             if told["db"] == db and told["client_type"] != "lua":

@@ -81,20 +81,18 @@ class Side(ABC):
         Raises RuntimeError when that takes too long or the worker exits.
         """
         end = time.monotonic() + timeout_s
-        empty_since = 0.0
-        answered = 0
-        while True:
-            while (left := self.left()) > 0 and time.monotonic() < end:
-                self._check_worker()
-                time.sleep(0.02)
-            ended = time.perf_counter()
-            # Nothing left may be a job on its way: kombu pops it from the list before it is in `unacked`.
-            if left == 0 and (answered := self.answered(ids)) == len(ids):
-                return ended
-            empty_since = empty_since or time.monotonic()
-            if time.monotonic() > min(end, empty_since + _ON_ITS_WAY_S):
-                raise RuntimeError(f"{self.title}: {left} jobs left, {answered} of {len(ids)} answered")
+        emptied = 0.0
+        while (now := time.monotonic()) < end:
+            self._check_worker()
+            if self.left() == 0:
+                ended = time.perf_counter()
+                # Nothing left may be a job on its way: kombu pops it from the list before it is in `unacked`.
+                if self.answered(ids) == len(ids):
+                    return ended
+                emptied = emptied or now
+                end = min(end, emptied + _ON_ITS_WAY_S)
             time.sleep(0.02)
+        raise RuntimeError(f"{self.title}: {self.left()} jobs left, {self.answered(ids)} of {len(ids)} answered")
 
     def _check_worker(self) -> None:
         if self.worker is not None:
@@ -109,5 +107,5 @@ class Side(ABC):
         path = os.pathsep.join([str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])])
         variables = {**inherited, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", **environment}
         command = ["-m", "celery", *arguments, "-n", f"{name}@bench"]
-        self.worker = self.arena.keep(Worker(command, variables, self.arena.folder / f"{name}.log"))
+        self.worker = self.arena.keep(Worker(command, variables, self.arena.folder / f"{name}-{self.db}.log"))
         return self.worker

@@ -2,28 +2,30 @@
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import click
+import redis
 from click.core import ParameterSource
 
 from echelon_configs import Loaded
 from echelon_producers.cluster.cluster import Cluster
 from echelon_producers.cluster.interrupts import Interrupts
+from echelon_producers.cluster.log import own_folder
 from echelon_producers.cluster.parts import Place, api_part, flower_part, simulator_part, worker_part
 from echelon_producers.cluster.ports import PortTaken, choose_port
 from echelon_producers.cluster.process import Part, Process, ProcessFailed
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
-from echelon_workers.ledger.server import DIRECTORY, ServerHold
+from echelon_workers.ledger.server import DIRECTORY, ServerHold, ServerUnavailable
 
 from .failures import InputWrong, WorkFailed, tell_of, warn
 from .where import Where, pass_where, where_options
 from .worker import celery_app
 
-_LOOK_EVERY_S = 0.2
+_LOOK_EVERY_S = 0.5
 #: what a part needs to be installed, and the extra that brings it
 _NEEDS = {"api": ("fastapi", "api"), "flower": ("flower", "flower")}
 
@@ -76,10 +78,16 @@ def up_command(
     ports = {name: port for name, port in wanted.items() if _installed(name)}
     # Simulated providers take any key.
     tell_of(warning for warning in loaded.warnings if not (simulate and "is not set" in warning.message))
-    with Interrupts() as wishes, where.server() as hold, _ledger(hold) as ledger:
+    with (
+        Interrupts() as wishes,
+        where.server() as hold,
+        _ledger(hold) as ledger,
+        own_folder((hold.folder or DIRECTORY) / "logs") as logs,
+        _Server(where, hold) as server,
+    ):
         queues = list(loaded.configuration.queues) if per_queue else []
         number = revisions.publish(ledger, loaded.configuration)
-        cluster = Cluster((hold.folder or DIRECTORY) / "logs", _say, verbose=verbose)
+        cluster = Cluster(logs, _say, verbose=verbose)
         try:
             place = Place(address=hold.address, configs=where.configs)
             if simulate:
@@ -96,12 +104,40 @@ def up_command(
                 _tell(hold, where.configs, number, loaded, list(cluster), slots)
             while not wishes.wait(_LOOK_EVERY_S):
                 cluster.look()
+                server.look()
             _say("stopping: jobs that run are finished; Ctrl-C again gives them back at once")
         except ProcessFailed as failed:
             raise WorkFailed(str(failed)) from None
         finally:
             cluster.stop(urgency=wishes)
     _say("stopped: nothing is left running")
+
+
+class _Server(ExitStack):
+    """The embedded server, looked after: one whose guardian was killed is gone, and is held anew, with its data."""
+
+    def __init__(self, where: Where, hold: ServerHold) -> None:
+        super().__init__()
+        self._where = where
+        self._ours = hold.folder is not None
+        self._client = self.enter_context(hold.address.client(timeout_s=1.0, retries=0))
+
+    def look(self) -> None:
+        """Start it again if it is ours and nobody answers there."""
+        try:
+            self._client.ping()
+        except redis.ConnectionError:
+            if self._ours:
+                self._start_again()
+        except redis.RedisError:
+            return  # it is there, and busy or loading
+
+    def _start_again(self) -> None:
+        _say("the embedded server is gone; it is started again")
+        try:
+            self.enter_context(self._where.server())
+        except (ServerUnavailable, OSError) as failed:
+            _say(f"it could not be started: {failed}")
 
 
 def _say(line: str) -> None:
@@ -160,13 +196,13 @@ def _tell(hold: ServerHold, configs: Path, number: int, loaded: Loaded, processe
     kept = f"embedded, data in {hold.folder}" if hold.folder else "not ours"
     configuration = loaded.configuration
     counted = f"revision {number}: {len(configuration.queues)} queues, {len(configuration.instances)} instances"
-    workers = [process for process in processes if process.part.revives]
+    workers = [process for process in processes if process.part.works]
     rows = [
         ("redis", f"{hold.address.redacted} ({hold.version}, {kept})"),
         ("configuration", f"{configs} ({counted})"),
         ("workers", f"{len(workers)} x {slots} slots"),
     ]
-    rows += [(process.name, process.told) for process in processes if not process.part.revives]
+    rows += [(process.name, process.told) for process in processes if not process.part.works]
     rows.append(("logs", str(processes[0].log.path.parent)))
     for name, value in rows:
         click.echo(f"{name:<14}{value}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .process import Part, Process, ProcessFailed
 
-#: A worker that dies is started again after this long, then twice as long, up to LONGEST_BACK_OFF_S.
+#: What dies is started again after this long, then twice as long, up to LONGEST_BACK_OFF_S.
 FIRST_BACK_OFF_S = 0.5
 LONGEST_BACK_OFF_S = 30.0
 #: Having run for this long, it starts with the first delay again.
@@ -66,8 +66,8 @@ class Cluster:
 
         `urgency` counts how often an end was asked for: at 2 workers give their jobs back, at 3 all are killed.
         """
-        workers = [process for process in self._processes if process.part.revives]
-        others = [process for process in self._processes if not process.part.revives]
+        workers = [process for process in self._processes if process.part.works]
+        others = [process for process in self._processes if not process.part.works]
         # The last one started is what all others lean on least: the simulator, started first, goes last.
         for stage in (workers, *([process] for process in reversed(others))):
             self._stop_all(stage, urgency)
@@ -82,7 +82,7 @@ class Cluster:
             if urgency() >= 2 > reached:
                 reached, hurried_at = 2, time.monotonic()
                 for process in running:
-                    process.send(signal.SIGQUIT if process.part.revives else signal.SIGTERM)
+                    process.send(signal.SIGQUIT if process.part.works else signal.SIGTERM)
             for process in running:
                 late = time.monotonic() - began > process.part.stop_s
                 hurry_over = hurried_at is not None and time.monotonic() - hurried_at > HURRY_S

@@ -1,12 +1,33 @@
 """The log file that a child process writes, as its parent reads it."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: A log that has grown beyond this is moved aside once, to NAME.1.
 MOST_BYTES = 10_000_000
 
 _TAIL_BYTES = 16_000
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[Path]:
+    """A folder for one cluster's logs: this one, or one beside it while another cluster has it.
+
+    Two clusters that wrote to one file would read each other's addresses in it. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            beside = folder.with_name(f"{folder.name}.{os.getpid()}")
+            beside.mkdir(exist_ok=True)
+            yield beside
+        else:
+            yield folder
 
 
 class Log:

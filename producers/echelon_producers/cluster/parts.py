@@ -58,6 +58,7 @@ def worker_part(
         ready=beats(ledger),
         environment={**place.environment, "ECHELON_SLOTS": str(slots)},
         stop_s=_grace_s(os.environ) + _MORE_S,
+        works=True,
         revives=True,
     )
 
@@ -66,7 +67,12 @@ def api_part(place: Place, port: int) -> Part:
     """The HTTP API."""
     arguments = ("echelon_producers.api", "--host", HOST, "--port", str(port))
     return Part(
-        name="api", arguments=arguments, ready=announces("api", "/healthz"), environment=place.environment, stop_s=10.0
+        name="api",
+        arguments=arguments,
+        ready=announces("api", "/healthz"),
+        environment=place.environment,
+        stop_s=10.0,
+        revives=True,
     )
 
 
@@ -78,6 +84,7 @@ def flower_part(place: Place, port: int) -> Part:
         arguments=(*_CELERY, "flower", *options),
         ready=answers_at(f"http://{HOST}:{port}", "/healthcheck"),
         environment=place.environment,
+        revives=True,
     )
 
 

@@ -21,7 +21,8 @@ class Part:
     """What a process is: a module with its arguments, and how to see that it is ready.
 
     `ready` is asked again and again and returns what there is to know of it (a URL, or any text), or "" for not yet.
-    `stop_s` is how long it may take to stop; then it is killed. `revives`: it is started again when it dies.
+    `stop_s` is how long it may take to stop; then it is killed. `works`: it is a worker, which stops first and gives
+    its jobs back at a SIGQUIT. `revives`: it is started again when it dies.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Part:
     ready: "Callable[[Process], str]"
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_s: float = 5.0
+    works: bool = False
     revives: bool = False
 
 
