@@ -65,7 +65,7 @@ def has_said(process: Process) -> str:
 
 def actor(name: str, notes: Path, *manners: str, revives: bool = False, stop_s: float = 5.0) -> Part:
     arguments = ("actor", name, str(notes), *manners)
-    return Part(name=name, arguments=arguments, ready=has_said, revives=revives, stop_s=stop_s)
+    return Part(name=name, arguments=arguments, ready=has_said, works=revives, revives=revives, stop_s=stop_s)
 
 
 def free_port() -> int:

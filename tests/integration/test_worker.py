@@ -4,6 +4,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -323,7 +324,7 @@ def test_a_plain_celery_app_sends_and_gets_its_answer(start: Start, foreign: Cel
 
 
 def test_a_plain_celery_app_is_told_when_its_job_expired(start: Start, foreign: Celery) -> None:
-    sent = foreign.send_task(FAST, kwargs={"prompt": "say late"}, queue=FAST, expires=0.001)
+    sent = foreign.send_task(FAST, kwargs={"prompt": "say late"}, queue=FAST, expires=datetime(2001, 1, 1, tzinfo=UTC))
     start()
     with pytest.raises(RuntimeError, match="expired"):
         sent.get(timeout=20)

@@ -118,7 +118,7 @@ def _deadline_ms(headers: dict[str, Any], configuration: Configuration) -> int:
         return int(configuration.defaults.deadline_s * 1000)
     at = datetime.fromisoformat(expires)
     left = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
-    return max(1, int(left.total_seconds() * 1000))
+    return int(left.total_seconds() * 1000) or -1
 
 
 def _object(raw: bytes, what: str) -> dict[str, Any]:

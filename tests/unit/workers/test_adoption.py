@@ -68,7 +68,7 @@ def test_the_task_may_be_any_target_and_a_node_may_be_named(configuration: Confi
 
 def test_expires_becomes_the_deadline(configuration: Configuration) -> None:
     assert adopted(message(headers={"expires": "2999-01-01T00:00:00+00:00"}), configuration).deadline_ms > 10**12
-    assert adopted(message(headers={"expires": "1999-01-01T00:00:00"}), configuration).deadline_ms == 1
+    assert adopted(message(headers={"expires": "1999-01-01T00:00:00"}), configuration).deadline_ms < 0
 
 
 @pytest.mark.parametrize(

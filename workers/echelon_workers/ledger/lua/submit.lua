@@ -3,7 +3,7 @@
 -- Guarantee: a job id is accepted once; a repeated call changes nothing and says 'known'. All or nothing.
 -- KEYS  own prefix, queue prefix
 -- ARGV  the raw message being adopted or '', fields a job, then for each job:
---       id, queue, priority, deadline (ms from now, 0 for none), target, node, foreign ('1' or ''), options, request
+--       id, queue, priority, deadline (ms from now, below 0 if it has passed, 0 for none), target, node, foreign ('1' or ''), options, request
 -- reply for each job: 'new' or 'known'
 --@ time places
 local raw, width = ARGV[1], tonumber(ARGV[2])
@@ -26,7 +26,7 @@ for i = 3, #ARGV, width do
     reply[#reply + 1] = 'known'
   else
     redis.call('HSET', job, 'state', 'queued', 'queue', queue, 'home', queue, 'priority', priority, 'created', now,
-      'deadline', wait > 0 and now + wait or 0, 'target', ARGV[i + 4], 'node', ARGV[i + 5], 'foreign', ARGV[i + 6],
+      'deadline', wait ~= 0 and now + wait or 0, 'target', ARGV[i + 4], 'node', ARGV[i + 5], 'foreign', ARGV[i + 6],
       'options', ARGV[i + 7], 'request', ARGV[i + 8])
     local list = list_of(queue, tonumber(priority))
     pushed[list] = pushed[list] or {}
