@@ -245,6 +245,28 @@ def test_settling_ends_a_grant_without_spending_an_attempt(ledger: Ledger, endin
     assert running(ledger) == 0
 
 
+def test_a_job_whose_node_is_full_does_not_hold_back_those_behind_it(ledger: Ledger) -> None:
+    ledger.redis.hset(ledger.keys.of("scope", "node:slow"), "cl", 1)
+    ledger.run(submit([job("n1", node="slow"), job("n2", node="slow"), job("n3", node="slow"), job("a"), job("b")]))
+    worker = Worker(ledger)
+    taken = worker.take()
+    assert ids(taken) == ["n1", "a", "b"]
+    for next_one in ("n2", "n3"):
+        ledger.run(finish(end(taken.grants[0])))
+        taken = worker.take()
+        assert ids(taken) == [next_one], "in the order they came"
+
+
+def test_more_parked_jobs_than_one_take_looks_at_do_not_hide_what_is_behind(ledger: Ledger) -> None:
+    ledger.redis.hset(ledger.keys.of("scope", "node:slow"), "cl", 1)
+    ledger.run(submit([job(f"n{i}", node="slow") for i in range(300)]))
+    ledger.run(submit([job("a")]))
+    worker = Worker(ledger)
+    first = worker.take()
+    assert (ids(first), first.next_due_ms) == (["n0"], 1)
+    assert ids(worker.take()) == ["a"]
+
+
 def test_a_job_past_its_deadline_is_never_started(ledger: Ledger) -> None:
     ledger.run(submit([job("a", deadline_ms=1), job("b")]))
     ledger.redis.hset(ledger.keys.of("job", "a"), "deadline", 1)

@@ -249,6 +249,7 @@ if not repeated then
       started, progress = started + more, progress or more > 0
     end
   end
+  if passed_over >= LOOK_AHEAD then again = now + 1 end -- there may be more behind those that were parked
   write_scopes(now)
   for _, q in ipairs(busy) do
     if q.turn and q.turn ~= q.first then redis.call('HSET', K.cursor, q.name, q.turn) end
