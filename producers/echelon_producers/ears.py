@@ -10,8 +10,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from echelon_workers.ledger.address import Address
-
-from .stop import stop
+from echelon_workers.ledger.ending import end_tasks
 
 #: A connection that says nothing is asked whether it lives; silent for longer than this, it is made anew.
 ASK_AFTER_S = 15.0
@@ -76,7 +75,7 @@ class Ears:
             for part in done:
                 part.result()
         finally:
-            await stop(self._parts)
+            await end_tasks(self._parts)
 
     async def _read(self, pubsub: PubSub) -> None:
         while (message := await pubsub.get_message(timeout=LONGEST_SILENCE_S)) is not None:
@@ -107,6 +106,6 @@ class Ears:
     async def aclose(self) -> None:
         """Stop listening."""
         if self._listening is not None:
-            await stop([self._listening])
-        await stop(self._parts)
+            await end_tasks([self._listening])
+        await end_tasks(self._parts)
         await self._redis.aclose()

@@ -4,9 +4,8 @@ import asyncio
 from typing import Any
 
 from echelon_workers.ledger.client import AsyncLedger
+from echelon_workers.ledger.ending import end_tasks
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
-
-from .stop import stop
 
 MOST_A_ROUND_TRIP = 200
 
@@ -53,7 +52,7 @@ class Records:
     async def aclose(self) -> None:
         """Stop reading. Who still waits is cancelled."""
         if self._reading is not None:
-            await stop([self._reading])
+            await end_tasks([self._reading])
         _give_up(self._asked)
 
 

@@ -20,12 +20,12 @@ from echelon_configs import Configuration, ConfigurationInvalid, load
 
 from .attempt import put_away
 from .delivery import Deliver, Delivery
-from .ending import close_within, end_tasks
 from .errors import AttemptFailed
 from .hand import Hand
 from .heartbeat import Heartbeat
 from .ledger import revisions
 from .ledger.client import AsyncLedger, Ledger
+from .ledger.ending import close_within, end_tasks
 from .outbox import Outbox
 from .pool import TaskPool
 from .settings import WorkerSettings

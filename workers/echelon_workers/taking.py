@@ -14,7 +14,7 @@ from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
 from .adoption import Refused, adopt
-from .ending import end_tasks
+from .ledger.ending import end_tasks
 from .ledger.verbs import Grant, NewJob, refuse, submit, take
 from .outcome import celery_failure
 

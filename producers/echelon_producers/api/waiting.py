@@ -8,7 +8,7 @@ from fastapi import Request
 
 from echelon_producers.client import AsyncClient
 from echelon_producers.errors import Unavailable
-from echelon_producers.stop import stop
+from echelon_workers.ledger.ending import end_tasks
 
 #: Redis has this long for all that one request asks of it, waiting for answers apart.
 REDIS_S = 10.0
@@ -31,7 +31,7 @@ async def wait_for_end(request: Request, client: AsyncClient, job_ids: Sequence[
     try:
         await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await stop(watches)
+        await end_tasks(watches)
 
 
 async def _ended(client: AsyncClient, job_ids: Sequence[str], seconds: float) -> None:

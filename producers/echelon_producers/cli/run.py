@@ -11,9 +11,9 @@ from rich.console import Console
 
 from echelon_configs import Configuration
 from echelon_producers.client import Client
-from echelon_producers.stop import stop
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import AsyncLedger
+from echelon_workers.ledger.ending import end_tasks
 
 from .batch.lines import count_lines
 from .batch.output import Output, OutputBusy
@@ -110,7 +110,7 @@ class _Run:
                     raise TimeoutError
                 working.result()
             finally:
-                await stop([working, showing])
+                await end_tasks([working, showing])
                 await ledger.aclose()
 
     def _tell(self, line: str) -> None:

@@ -13,8 +13,8 @@ import redis
 
 from echelon_configs import Configuration
 from echelon_producers.errors import Unavailable
-from echelon_producers.stop import stop
 from echelon_workers.ledger.client import AsyncLedger
+from echelon_workers.ledger.ending import end_tasks
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
 from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, submit
 
@@ -98,7 +98,7 @@ class Work:
                 if feeding.done():
                     feeding.result()
         finally:
-            await stop([listening, feeding])
+            await end_tasks([listening, feeding])
 
     # Submitting
 
