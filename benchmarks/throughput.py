@@ -47,7 +47,7 @@ class Throughput:
     def no_op_jobs(self) -> None:
         """A job that awaits 50 ms: what is left is the handling."""
         progress(f"no-op jobs: {NAP_SLOTS} slots, {NAP_S * 1000:.0f} ms each")
-        jobs, rounds = self.scale.of(full=(5_000, 5), short=(1_500, 2))
+        jobs, rounds = self.scale.of(full=(4_000, 5), short=(1_500, 2))
         ours, *stock = alternate(
             [self.ours, *self.stock], Work(nap_s=NAP_S), slots=NAP_SLOTS, jobs=jobs, warm=NAP_SLOTS, rounds=rounds
         )

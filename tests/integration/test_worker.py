@@ -415,7 +415,12 @@ def test_a_concurrency_limit_holds_across_workers(
     for job in jobs[:3]:
         ledger.redis.zadd(ledger.keys.of("running"), {job: 1}, xx=True)
     until(lambda: len(arrivals()) >= 3 and counts(ledger) == {f"running:{FAST}": 3}, what="still three")
+    until(lambda: held_by(client) == f"echelon:{FAST}", what="the status names what holds the queue back")
     assert ledger.redis.hget(ledger.keys.of("scope", f"echelon:{FAST}"), "cu") == b"3"
+
+
+def held_by(client: Client) -> str:
+    return next(queue.held_by for queue in client.cluster_status().queues if queue.name == FAST)
 
 
 def publish_changed(ledger: Ledger, tmp_path: Path, old: str, new: str) -> None:
@@ -457,6 +462,8 @@ def test_a_paused_queue_keeps_its_jobs_until_it_is_resumed(start: Start, client:
     waiting = client.submit(FAST, "say later")
     client.result(client.submit(SLOW, "say now"), 20)
     assert client.status(waiting).state == "queued"
+    (shown,) = [queue for queue in client.cluster_status().queues if queue.name == FAST]
+    assert (shown.paused, shown.counts.waiting) == (True, 1)
     assert ledger.run(steer("resume", [FAST])) == 1
     assert client.result(waiting, 20).text == "later"
 
