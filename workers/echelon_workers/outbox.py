@@ -20,6 +20,8 @@ T = TypeVar("T")
 logger = get_logger(__name__)
 
 MOST_A_ROUND_TRIP = 200
+#: Ends that Celery is told of in one turn of the loop: each takes it 0.2 ms.
+MOST_A_TURN = 20
 #: These pass: the server is away, starting, failing over or full. Anything else is a fault of the call.
 PASSING = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 
@@ -60,11 +62,13 @@ class Outbox:
         while batch:
             results = await self._attempt([verb for verb, _ in batch])
             again = []
-            for (verb, future), result in zip(batch, results, strict=True):
+            for place, ((verb, future), result) in enumerate(zip(batch, results, strict=True), 1):
                 if isinstance(result, PASSING):
                     again.append((verb, future))
                 elif not future.done():
                     _resolve(future, result)
+                if place % MOST_A_TURN == 0:
+                    await asyncio.sleep(0)
             if again:
                 await asyncio.sleep(pause_s)
                 pause_s = min(1.0, pause_s * 2)

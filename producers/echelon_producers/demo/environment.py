@@ -12,10 +12,8 @@ from echelon_workers.ledger.server_binary import find_server_binary
 _MODULES = {
     "celery": "",
     "greenlet": "workers",
-    "pydantic_ai": "workers",
-    "openai": "workers",
-    "anthropic": "workers",
-    "google.genai": "workers",
+    "httpx2": "workers",
+    "genai_prices": "workers",
     "aiohttp": "simulator",
 }
 _OLDEST = (3, 11)

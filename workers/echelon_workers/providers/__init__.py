@@ -1,6 +1,6 @@
 """Calls to LLM providers."""
 
-from echelon_workers.providers.call import Call, ProviderAnswer
+from echelon_workers.providers.call import Call, GrantLapsed, ProviderAnswer
 from echelon_workers.providers.calls import PROVIDERS, Providers
 
-__all__ = ["PROVIDERS", "Call", "ProviderAnswer", "Providers"]
+__all__ = ["PROVIDERS", "Call", "GrantLapsed", "ProviderAnswer", "Providers"]

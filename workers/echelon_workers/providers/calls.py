@@ -1,6 +1,6 @@
 """Calls to LLM providers: one object per worker process, over one HTTP client.
 
-Light to import: the provider library and a provider's SDK (0.5 to 1.9 s of CPU) load when an instance first needs them.
+Light to import: the HTTP client, a provider's format and its prices load when an instance first needs them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import importlib
 import threading
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from echelon_configs import Instance
 from echelon_workers.errors import AttemptFailed, AuthenticationFailed, InstanceUnusable
 from echelon_workers.providers.call import Call, ProviderAnswer
 from echelon_workers.providers.scrub import scrub
 from echelon_workers.providers.transport import open_http
+from echelon_workers.providers.turns import Turns
 
 if TYPE_CHECKING:
     import httpx2
@@ -41,9 +42,12 @@ class Providers:
     """Makes calls to every provider, many at a time.
 
     Built and used on one event loop; close it there with `aclose()`. `environment` is where keys are looked up, at
-    each call. With `simulator_url` every instance is pointed at the simulator and no key is needed. `http` is a client
-    made with `open_http` (or with its `hooks`) to use instead of one of its own; it is not closed.
+    each call. With `simulator_url` every instance is pointed at the simulator and no key is needed. `http` is a
+    transport to use instead of one of its own; it is not closed.
     """
+
+    #: `Call.sending` is called right before each request goes; of a class that does not say so, before its `complete`.
+    announces_sending = True
 
     def __init__(
         self,
@@ -51,15 +55,15 @@ class Providers:
         environment: Mapping[str, str],
         max_connections: int,
         simulator_url: str | None = None,
-        http: httpx2.AsyncClient | None = None,
+        http: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._environment = environment
         self._max_connections = max_connections
         self._simulator_url = simulator_url.rstrip("/") if simulator_url else None
         self._http = http
         self._closes_http = http is None
-        self._adapters: dict[str, Adapter[Any]] = {}
         self._targets: dict[str, Target] = {}
+        self._turns = Turns()
         self._building = threading.Lock()
 
     async def complete(self, call: Call) -> ProviderAnswer:
@@ -72,8 +76,8 @@ class Providers:
         headers, secrets = self._headers(call)
         target = self._targets.get(instance.name)
         if target is None or not target.fits(instance, key):
-            # In a thread, because the first of a provider loads its SDK, and calls in flight must not wait for that.
-            target = await asyncio.to_thread(self._build, instance, key)
+            # In a thread, because the first of a provider loads its prices, and calls in flight must not wait for that.
+            (target,) = await asyncio.to_thread(self._build, [(instance, key)])
         return await target.complete(call, headers, (key, *secrets))
 
     def prepare(self, instances: Iterable[Instance]) -> None:
@@ -81,9 +85,7 @@ class Providers:
 
         Raises InstanceUnusable.
         """
-        for instance in instances:
-            if self.has_key(instance):
-                self._build(instance, self._key(instance))
+        self._build([(instance, self._key(instance)) for instance in instances if self.has_key(instance)])
 
     def has_key(self, instance: Instance) -> bool:
         """Whether this process has every secret, and every variable of its address, that the instance needs."""
@@ -94,7 +96,6 @@ class Providers:
     async def aclose(self) -> None:
         """Close every connection. No call may be made afterwards."""
         self._targets.clear()
-        self._adapters.clear()
         if self._closes_http and self._http is not None:
             await self._http.aclose()
 
@@ -138,40 +139,48 @@ class Providers:
             )
         return value
 
-    def _build(self, instance: Instance, key: str) -> Target:
+    def _build(self, instances: Iterable[tuple[Instance, str]]) -> list[Target]:
+        """The targets of these instances with their keys, each built unless it is there."""
         with self._building:
-            target = self._targets.get(instance.name)
-            if target is not None and target.fits(instance, key):
-                return target
-            try:
-                adapter = self._adapter(instance)
-                from echelon_workers.providers.target import Target
+            targets = [self._target(instance, key) for instance, key in instances]
+            if targets:
+                from echelon_workers.providers import prices
 
-                target = Target.build(instance, adapter, base_url=self._base_url(instance), key=key)
-            except AttemptFailed:
-                raise
-            except Exception as exc:
-                said = scrub(f"{type(exc).__name__}: {exc}", (key,))
-                raise InstanceUnusable(f"{instance.name}: cannot be called as it is configured: {said}") from None
-            self._targets[instance.name] = target
+                prices.load(target.whose_prices for target in targets)
+            self._targets.update((target.instance.name, target) for target in targets)
+            return targets
+
+    def _target(self, instance: Instance, key: str) -> Target:
+        target = self._targets.get(instance.name)
+        if target is not None and target.fits(instance, key):
             return target
+        try:
+            provider = _provider(instance)
+            from echelon_workers.providers.target import Target
 
-    def _adapter(self, instance: Instance) -> Adapter[Any]:
-        if instance.provider not in self._adapters:
-            module, _, name = PROVIDERS.get(instance.provider, instance.provider).partition(":")
-            try:
-                found = getattr(importlib.import_module(module), name)
-                if self._http is None:
-                    self._http = open_http(self._max_connections)
-            except (ImportError, AttributeError, ValueError) as exc:
-                raise InstanceUnusable(
-                    f"{instance.name}: provider {instance.provider!r} cannot be loaded: {exc} "
-                    f"(one of {', '.join(PROVIDERS)} with the 'workers' extra installed, or package.module:Class)"
-                ) from exc
-            self._adapters[instance.provider] = found(self._http)
-        return self._adapters[instance.provider]
+            if self._http is None:
+                self._http = open_http(self._max_connections)
+            url = self._base_url(instance)
+            return Target.build(instance, provider, self._http, self._turns, base_url=url, key=key)
+        except AttemptFailed:
+            raise
+        except Exception as exc:
+            said = scrub(f"{type(exc).__name__}: {exc}", (key,))
+            raise InstanceUnusable(f"{instance.name}: cannot be called as it is configured: {said}") from None
 
     def _base_url(self, instance: Instance) -> str | None:
         if self._simulator_url is None:
             return instance.base_url
         return self._simulator_url + _SIMULATED_PATHS.get(instance.provider, "/openai/v1")
+
+
+def _provider(instance: Instance) -> type[Adapter]:
+    module, _, name = PROVIDERS.get(instance.provider, instance.provider).partition(":")
+    try:
+        found: type[Adapter] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise InstanceUnusable(
+            f"{instance.name}: provider {instance.provider!r} cannot be loaded: {exc} "
+            f"(one of {', '.join(PROVIDERS)} with the 'workers' extra installed, or package.module:Class)"
+        ) from exc
+    return found

@@ -1,119 +1,165 @@
-"""A job's prompt or messages in pydantic-ai's shape."""
+"""A job's prompt or messages as turns that every provider can write in its own format."""
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-from pydantic_ai.messages import (
-    BinaryContent,
-    ImageUrl,
-    ModelMessage,
-    ModelRequest,
-    ModelRequestPart,
-    ModelResponse,
-    SystemPromptPart,
-    TextPart,
-    ToolCallPart,
-    ToolReturnPart,
-    UploadedFile,
-    UserPromptPart,
-)
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from echelon_workers.errors import BadRequest
 from echelon_workers.ledger.job import JobRequest
 
-Image = BinaryContent | ImageUrl | UploadedFile
-ImageMaker = Callable[[str, str | None], Image]
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text that was said."""
+
+    text: str
 
 
-def conversation(
-    request: JobRequest, *, image: ImageMaker | None = None, notes: Sequence[str] = ()
-) -> list[ModelMessage]:
-    """The messages of a request: its system prompt, then `notes` as further instructions, then what was said.
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image by its address, which the provider fetches, or as `data` (base64) out of a data URL."""
 
-    `image(url, detail)` makes a provider's image part of an address or a data URL. Raises BadRequest for what no model
-    could be sent: a tool result that answers no call, an image where only text can be, broken base64.
+    url: str
+    detail: str | None = None
+    media_type: str = ""
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool call that a model made; `arguments` as the text that it wrote."""
+
+    id: str
+    name: str
+    arguments: str
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The arguments as an object, for formats that take nothing else."""
+        try:
+            value = json.loads(self.arguments or "{}")
+        except (ValueError, RecursionError):
+            value = None
+        return value if isinstance(value, dict) else {"INVALID_JSON": self.arguments}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool returned for a call."""
+
+    id: str
+    name: str
+    parts: tuple[Text | Image, ...]
+
+    @property
+    def text(self) -> str:
+        """The text of it."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def images(self) -> list[Image]:
+        """The images of it."""
+        return [part for part in self.parts if isinstance(part, Image)]
+
+
+Part = Text | Image | ToolUse | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message; those of role `tool` have one ToolResult."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """All text of it."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+def conversation(request: JobRequest, *, notes: Sequence[str] = ()) -> list[Turn]:
+    """The turns of a request: its system prompt, then `notes` as further instructions, then what was said.
+
+    Raises BadRequest for what no model could be sent: a tool result that answers no call, an image where only text
+    can be, broken base64.
     """
-    opening: list[ModelRequestPart] = [SystemPromptPart(text) for text in (request.system, *notes) if text]
+    opening = [Turn("system", (Text(text),)) for text in (request.system, *notes) if text]
     if request.prompt is not None:
-        return [ModelRequest(parts=[*opening, UserPromptPart(request.prompt)])]
-    return _Writer(opening, image or image_part).write(request.messages or ())
+        return [*opening, Turn("user", (Text(request.prompt),))]
+    return [*opening, *_turns(request.messages or ())]
 
 
-def image_part(url: str, detail: str | None) -> Image:
-    """An image by its address, which the provider fetches, or its bytes from a data URL."""
-    metadata = {"detail": detail} if detail else None
+def spoken(turns: Iterable[Turn]) -> tuple[list[str], list[tuple[bool, list[Part]]]]:
+    """For formats with the instructions apart: these, and the turns as (whether it is the model's, its parts).
+
+    All that is said between two turns of the model becomes one.
+    """
+    system: list[str] = []
+    said: list[tuple[bool, list[Part]]] = []
+    for turn in turns:
+        if turn.role == "system":
+            system.append(turn.text)
+        elif turn.role == "assistant" or not said or said[-1][0]:
+            said.append((turn.role == "assistant", list(turn.parts)))
+        else:
+            said[-1][1].extend(turn.parts)
+    return system, said
+
+
+def _turns(messages: Iterable[Any]) -> Iterator[Turn]:
+    tools: dict[str, str] = {}
+    for message in messages:
+        match message["role"]:
+            case "system" | "developer":
+                yield Turn("system", (Text(_text_of(message)),))
+            case "user":
+                yield Turn("user", _content(message["content"]))
+            case "tool":
+                yield Turn("tool", (_tool_result(message, tools),))
+            case _:
+                turn = _assistant(message)
+                tools.update((part.id, part.name) for part in turn.parts if isinstance(part, ToolUse))
+                yield turn
+
+
+def _content(content: Any) -> tuple[Text | Image, ...]:
+    if isinstance(content, str):
+        return (Text(content),)
+    return tuple(Text(part["text"]) if part["type"] == "text" else _image(part["image_url"]) for part in content)
+
+
+def _image(given: Any) -> Image:
+    url: str = given["url"]
     if not url.startswith("data:"):
-        return ImageUrl(url, vendor_metadata=metadata)
+        return Image(url, given.get("detail"))
+    head, _, data = url.partition(",")
     try:
-        content = BinaryContent.from_data_uri(url)
-    except (ValueError, binascii.Error) as exc:
+        binascii.a2b_base64(data)
+    except ValueError as exc:
         raise BadRequest("an image's data URL is not base64 (data:image/png;base64,...)") from exc
-    content.vendor_metadata = metadata
-    return content
+    media_type = head.removeprefix("data:").partition(";")[0]
+    return Image(url, given.get("detail"), media_type, data)
 
 
-class _Writer:
-    """Gathers what is said between two assistant messages into one request, as the providers expect."""
+def _tool_result(message: Any, tools: dict[str, str]) -> ToolResult:
+    call_id = message["tool_call_id"]
+    if call_id not in tools:
+        raise BadRequest(
+            f"the tool message for {call_id[:100]!r} answers no tool call before it "
+            "(put the assistant message with that tool call before it)"
+        )
+    return ToolResult(call_id, tools[call_id], _content(message["content"]))
 
-    def __init__(self, opening: list[ModelRequestPart], image: ImageMaker) -> None:
-        self._messages: list[ModelMessage] = []
-        self._parts = opening
-        self._image = image
-        self._tool_names: dict[str, str] = {}
 
-    def write(self, messages: Iterable[Any]) -> list[ModelMessage]:
-        for message in messages:
-            match message["role"]:
-                case "system" | "developer":
-                    self._parts.append(SystemPromptPart(_text_of(message)))
-                case "user":
-                    self._parts.append(UserPromptPart(self._content(message["content"])))
-                case "tool":
-                    self._parts.append(self._tool_result(message))
-                case _:
-                    self._flush()
-                    self._messages.append(self._assistant(message))
-        self._flush()
-        return self._messages
-
-    def _flush(self) -> None:
-        if self._parts:
-            self._messages.append(ModelRequest(parts=self._parts))
-            self._parts = []
-
-    def _content(self, content: Any) -> Any:
-        if isinstance(content, str):
-            return content
-        return [self._part(part) for part in content]
-
-    def _part(self, part: Any) -> str | Image:
-        if part["type"] == "text":
-            text: str = part["text"]
-            return text
-        return self._image(part["image_url"]["url"], part["image_url"].get("detail"))
-
-    def _tool_result(self, message: Any) -> ToolReturnPart:
-        call_id = message["tool_call_id"]
-        name = self._tool_names.get(call_id)
-        if name is None:
-            raise BadRequest(
-                f"the tool message for {call_id[:100]!r} answers no tool call before it "
-                "(put the assistant message with that tool call before it)"
-            )
-        return ToolReturnPart(tool_name=name, content=self._content(message["content"]), tool_call_id=call_id)
-
-    def _assistant(self, message: Any) -> ModelResponse:
-        parts: list[TextPart | ToolCallPart] = []
-        if message.get("content"):
-            parts.append(TextPart(_text_of(message)))
-        for call in message.get("tool_calls") or ():
-            function = call["function"]
-            self._tool_names[call["id"]] = function["name"]
-            parts.append(ToolCallPart(function["name"], function["arguments"], tool_call_id=call["id"]))
-        return ModelResponse(parts=parts)
+def _assistant(message: Any) -> Turn:
+    said = (Text(_text_of(message)),) if message.get("content") else ()
+    calls = ((call["id"], call["function"]) for call in message.get("tool_calls") or ())
+    return Turn("assistant", (*said, *(ToolUse(id, called["name"], called["arguments"]) for id, called in calls)))
 
 
 def _text_of(message: Any) -> str:

@@ -2,116 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
-import openai
-from openai import AsyncOpenAI, NotGiven, Omit
-from openai.types import chat
-from openai.types.chat import chat_completion
-from pydantic import Field, field_validator
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.profiles.openai import SAMPLING_PARAMS, OpenAIModelProfile
-from pydantic_ai.providers.openai import OpenAIProvider
-from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
-from pydantic_ai.settings import ModelSettings
+from pydantic import BaseModel
 from typing_extensions import override
 
 from echelon_workers.errors import InstanceUnusable
-from echelon_workers.ledger.job import JobRequest
-from echelon_workers.providers.adapter import JSON_NOTE, Adapter, Endpoint, Plan, Shape
-from echelon_workers.providers.ask import Ask, Schema, Thinking, output_limit
-from echelon_workers.providers.lean import JsonApi, given
+from echelon_workers.ledger.job import JobRequest, Tool, ToolCall
+from echelon_workers.providers.adapter import JSON_NOTE, Adapter, Endpoint
+from echelon_workers.providers.ask import Ask, Schema, output_limit
+from echelon_workers.providers.conversation import Image, Text, ToolResult, ToolUse, Turn, conversation
+from echelon_workers.providers.json_api import sent_as_success
+from echelon_workers.providers.models import openai_model
+from echelon_workers.providers.reply import Means, Reply
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 
+# Refused by a model while it reasons.
+_SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias")
+_MEANS: dict[str, Means] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+# Servers that do not take a model's thinking apart from its answer leave it in the text.
+_THOUGHT = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 
-class OpenAI(Adapter[OpenAIChatModel]):
+
+class OpenAI(Adapter):
     """OpenAI's own API, or a transparent proxy to it."""
 
     price_list: ClassVar[str | None] = "openai"
-    # Schemas go out as the job gives them; the library would otherwise rewrite them and turn strictness on.
-    profile: ClassVar[OpenAIModelProfile] = OpenAIModelProfile(json_schema_transformer=None)
+    limit: ClassVar[str] = "max_completion_tokens"
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self.model = openai_model(endpoint.model)
+
+    @property
+    @override
+    def url(self) -> str:
+        return f"{(self.endpoint.base_url or OFFICIAL_URL).rstrip('/')}/chat/completions"
+
+    @property
+    @override
+    def headers(self) -> Mapping[str, str]:
+        return {"authorization": f"Bearer {self.endpoint.api_key}"}
 
     @override
-    def model(self, endpoint: Endpoint) -> OpenAIChatModel:
-        provider = OpenAIProvider(openai_client=self.client(endpoint))
-        return _ChatModel(endpoint.model, provider=provider, profile=self.profile)
+    def body(self, ask: Ask, request: JobRequest) -> dict[str, Any]:
+        known = dict(self.endpoint.known)
+        if ask.temperature is not None:
+            known["temperature"] = ask.temperature
+        effort, max_tokens = self._thinking(ask)
+        if self.model.reasons and effort != "none":
+            known = {name: value for name, value in known.items() if name not in _SAMPLING}
+        body = {"model": self.endpoint.model, **known, self.limit: max_tokens, "stream": False}
+        if effort is not None:
+            body["reasoning_effort"] = effort
+        if ask.tools:
+            body |= {"tools": [_tool(tool) for tool in ask.tools], "tool_choice": ask.function_calling}
+        else:
+            body.pop("parallel_tool_calls", None)
+        notes: tuple[str, ...] = ()
+        if ask.json:
+            # The API refuses JSON mode when nothing in the messages speaks of JSON.
+            notes = (JSON_NOTE,) if ask.schema is None and not _speaks_of_json(request) else ()
+            body["response_format"] = _response_format(ask.schema)
+        system = "system" if self.model.takes_system else "user"
+        body["messages"] = list(_messages(conversation(request, notes=notes), system))
+        return {**body, **self.endpoint.extra}
 
-    @override
-    def connect(self, endpoint: Endpoint) -> AsyncOpenAI:
-        base_url = endpoint.base_url or OFFICIAL_URL
-        client = _LeanOpenAI(api_key=endpoint.api_key, base_url=base_url, max_retries=0, http_client=self.http)
-        url = f"{base_url.rstrip('/')}/chat/completions"
-        client.api = JsonApi(self.http, url, client.auth_headers, sdk=openai, unwrapped=True)
-        return client
+    def _thinking(self, ask: Ask) -> tuple[str | None, int]:
+        """The effort to ask for, if any, and the limit of tokens with it.
 
-    @override
-    def base_settings(self, known: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-        """With `top_k` in the body: the library leaves it out, as OpenAI does not have it, but vLLM and others do."""
-        beside = {"top_k": known["top_k"]} if "top_k" in known else {}
-        return super().base_settings({name: known[name] for name in known if name not in beside}, {**extra, **beside})
-
-    @override
-    def think(self, model: OpenAIChatModel, thinking: Thinking, settings: dict[str, Any]) -> None:
-        """Reasoning models take an effort instead of a budget; others are not asked to think at all."""
+        Reasoning models take an effort instead of a budget; others are not asked to think at all.
+        """
+        thinking = ask.thinking
+        if thinking is None:
+            return None, ask.max_tokens
         if not thinking.enabled:
-            settings["thinking"] = False
-        elif self._thinks(model):
-            settings["openai_reasoning_effort"] = thinking.effort
-            settings["max_tokens"] = output_limit(settings["max_tokens"], thinking.budget_tokens)
+            return self.model.least_effort, ask.max_tokens
+        if not self._thinks():
+            return None, ask.max_tokens
+        return thinking.effort, output_limit(ask.max_tokens, thinking.budget_tokens)
 
-    def _thinks(self, model: OpenAIChatModel) -> bool:
-        return bool(model.profile.get("supports_thinking"))
-
-    @override
-    def plan(self, model: OpenAIChatModel, ask: Ask, request: JobRequest, base: Mapping[str, Any]) -> Plan:
-        """Without temperature and the like while the model reasons: it refuses them."""
-        plan = super().plan(model, ask, request, base)
-        if model.profile.get("openai_supports_reasoning") and not _rests(model.profile, plan.settings):
-            for name in SAMPLING_PARAMS:
-                cast(dict[str, Any], plan.settings).pop(name, None)
-        return plan
+    def _thinks(self) -> bool:
+        return self.model.reasons
 
     @override
-    def shape(self, model: OpenAIChatModel, schema: Schema | None, request: JobRequest) -> Shape:
-        """The API's own JSON mode and schemas; it refuses JSON mode when nothing in the messages speaks of JSON."""
-        if schema is None:
-            notes = () if _speaks_of_json(request) else (JSON_NOTE,)
-            return Shape(body={"response_format": {"type": "json_object"}}, notes=notes)
-        wanted: dict[str, Any] = {"name": schema.name, "schema": schema.schema}
-        wanted |= {} if schema.strict is None else {"strict": schema.strict}
-        wanted |= {"description": schema.description} if schema.description else {}
-        return Shape(body={"response_format": {"type": "json_schema", "json_schema": wanted}})
+    def read(self, content: bytes, headers: Mapping[str, str]) -> Reply:
+        completion = _Completion.model_validate_json(content)
+        if failed := sent_as_success(completion.error):
+            raise failed
+        if not completion.choices:
+            raise ValueError("no choices")
+        choice = completion.choices[0]
+        message, said = choice.message, choice.finish_reason
+        means = _MEANS.get(said) if isinstance(said, str) else None
+        return Reply(
+            text=_THOUGHT.sub("", message.text),
+            tool_calls=tuple(call.as_ours(place) for place, call in enumerate(message.tool_calls or ())),
+            said=said,
+            means="content_filter" if message.refusal else means,
+            why=message.refusal,
+            counts=_counts(completion.usage),
+            model=completion.model or None,
+            context={"service_tier": completion.service_tier} if isinstance(completion.service_tier, str) else {},
+        )
 
 
 class OpenAICompatible(OpenAI):
     """Any server with OpenAI's chat completions at its base url, with a key or without."""
 
     price_list = None
-    profile = OpenAIModelProfile(json_schema_transformer=None, openai_chat_supports_max_completion_tokens=False)
+    limit = "max_tokens"
 
-    @override
-    def model(self, endpoint: Endpoint) -> OpenAIChatModel:
+    def __init__(self, endpoint: Endpoint) -> None:
         if endpoint.base_url is None:
             raise InstanceUnusable(f"{endpoint.instance}: no address (set base_url to the server's .../v1)")
-        provider = OpenAICompatibleProvider("openai-compatible", openai_client=self.client(endpoint))
-        return _ChatModel(endpoint.model, provider=provider, profile=self.profile)
+        super().__init__(endpoint)
 
     @override
-    def _thinks(self, model: OpenAIChatModel) -> bool:
+    def _thinks(self) -> bool:
         return True  # what the model behind the address can do is not known here: the configuration is believed
 
 
-def _rests(profile: OpenAIModelProfile, settings: ModelSettings) -> bool:
-    """Whether a model that can reason will not."""
-    efforts = profile.get("openai_reasoning_efforts")
-    can_rest = "none" in efforts if efforts is not None else profile.get("openai_supports_reasoning_effort_none", False)
-    if not can_rest or "openai_reasoning_effort" in settings:
-        return False
-    return settings.get("thinking") is False or not profile.get("thinking_enabled_by_default", False)
+def _tool(tool: Tool) -> dict[str, Any]:
+    function = tool["function"]
+    return {
+        "type": "function",
+        "function": {
+            **{name: value for name, value in function.items() if value is not None},
+            "parameters": function.get("parameters") or {"type": "object", "properties": {}},
+        },
+    }
+
+
+def _response_format(schema: Schema | None) -> dict[str, Any]:
+    if schema is None:
+        return {"type": "json_object"}
+    wanted: dict[str, Any] = {"name": schema.name, "schema": schema.schema}
+    wanted |= {} if schema.strict is None else {"strict": schema.strict}
+    wanted |= {"description": schema.description} if schema.description else {}
+    return {"type": "json_schema", "json_schema": wanted}
 
 
 def _speaks_of_json(request: JobRequest) -> bool:
@@ -119,64 +157,116 @@ def _speaks_of_json(request: JobRequest) -> bool:
     return any("json" in text.lower() for text in said if text)
 
 
-class _Choice(chat_completion.Choice):
-    # Servers have finish reasons of their own; a missing one is told from "stop" when the answer is read.
+def _messages(turns: Iterable[Turn], system: str) -> Iterator[dict[str, Any]]:
+    shown: list[dict[str, Any]] = []  # images of tools, which only a user can show, after the last of their results
+    for turn in turns:
+        if shown and turn.role != "tool":
+            yield {"role": "user", "content": shown}
+            shown = []
+        if turn.role == "tool":
+            result: Any = turn.parts[0]
+            shown += _shown(result)
+            yield {"role": "tool", "tool_call_id": result.id, "content": result.text}
+        elif turn.role == "assistant":
+            yield _assistant(turn)
+        elif turn.role == "system":
+            yield {"role": system, "content": turn.text}
+        else:
+            yield {"role": "user", "content": _content(turn)}
+    if shown:
+        yield {"role": "user", "content": shown}
+
+
+def _assistant(turn: Turn) -> dict[str, Any]:
+    calls = [
+        {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments or "{}"}}
+        for part in turn.parts
+        if isinstance(part, ToolUse)
+    ]
+    return {"role": "assistant", "content": turn.text or None, **({"tool_calls": calls} if calls else {})}
+
+
+def _content(turn: Turn) -> str | list[dict[str, Any]]:
+    if all(isinstance(part, Text) for part in turn.parts) and len(turn.parts) == 1:
+        return turn.text
+    return [_image(part) if isinstance(part, Image) else {"type": "text", "text": _text(part)} for part in turn.parts]
+
+
+def _text(part: object) -> str:
+    return part.text if isinstance(part, Text) else ""
+
+
+def _shown(result: ToolResult) -> list[dict[str, Any]]:
+    said = {"type": "text", "text": f"What the tool {result.name} returned for {result.id}:"}
+    return [said, *map(_image, result.images)] if result.images else []
+
+
+def _image(image: Image) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": image.url, **({"detail": image.detail} if image.detail else {})}}
+
+
+class _Function(BaseModel):
+    name: str
+    arguments: str | None = None
+
+
+class _ToolCall(BaseModel):
+    id: str | None = None
+    function: _Function
+
+    def as_ours(self, place: int) -> ToolCall:
+        return ToolCall(
+            id=self.id or f"call_{place}", name=self.function.name, arguments=self.function.arguments or "{}"
+        )
+
+
+class _Message(BaseModel):
+    content: str | list[Any] | None = None  # some servers send a list of parts
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        parts = (part.get("text") if isinstance(part, dict) else part for part in self.content or ())
+        return "".join(part for part in parts if isinstance(part, str))
+
+
+class _Choice(BaseModel):
+    message: _Message
     finish_reason: Any = None
-    index: int = 0
-
-    @field_validator("message", mode="before")
-    @classmethod
-    def _join_parts(cls, message: Any) -> Any:
-        """Some servers send the content as a list of parts."""
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, list):
-            return message
-        texts = [part if isinstance(part, str) else part.get("text") for part in content]
-        return {**message, "content": "".join(text for text in texts if isinstance(text, str)) or None}
 
 
-def _counted(usage: Any) -> bool:
-    return isinstance(usage, dict) and all(
-        isinstance(usage.get(name), int) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
-    )
+class _Completion(BaseModel):
+    """A chat completion, as far as it is read, lenient about what servers leave out or add."""
 
-
-class _Completion(chat.ChatCompletion):
-    """A chat completion, lenient about what servers leave out or add."""
-
-    id: str = ""
     model: str = ""
-    created: Any = 0
-    object: Any = "chat.completion"
     service_tier: Any = None
-    choices: list[_Choice] = Field(min_length=1)  # type: ignore[assignment]
-
-    @field_validator("usage", mode="before")
-    @classmethod
-    def _whole_usage(cls, usage: Any) -> Any:
-        return usage if _counted(usage) else None
+    choices: list[_Choice] = []
+    usage: Any = None
+    error: Any = None
 
 
-class _Completions:
-    """`client.chat.completions`, as far as pydantic-ai's model uses it."""
+def _counts(usage: Any) -> dict[str, int] | None:
+    """The tokens by the price list's names; None when the server did not count them."""
+    if not isinstance(usage, dict):
+        return None
+    tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(tokens_in, int) or not isinstance(tokens_out, int):
+        return None
+    of_in, of_out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    return {
+        "input_tokens": tokens_in,
+        "output_tokens": tokens_out,
+        "cache_read_tokens": _count(of_in, "cached_tokens"),
+        "cache_write_tokens": _count(of_in, "cache_write_tokens"),
+        "input_audio_tokens": _count(of_in, "audio_tokens"),
+        "output_reasoning_tokens": _count(of_out, "reasoning_tokens"),
+        "output_audio_tokens": _count(of_out, "audio_tokens"),
+    }
 
-    def __init__(self, api: JsonApi) -> None:
-        self._api = api
 
-    async def create(self, *, extra_headers: Any = None, extra_body: Any = None, **asked: Any) -> _Completion:
-        asked.pop("timeout", None)  # the call's own bounds are on the HTTP client
-        body = {**given(asked, Omit, NotGiven), **(extra_body or {})}
-        return _Completion.model_validate(await self._api.post(body, extra_headers or {}))
-
-
-class _LeanOpenAI(AsyncOpenAI):
-    api: JsonApi
-
-    @cached_property
-    def chat(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return SimpleNamespace(completions=_Completions(self.api))
-
-
-class _ChatModel(OpenAIChatModel):
-    def _validate_completion(self, response: Any) -> Any:
-        return response  # checked when it was read
+def _count(details: Any, name: str) -> int:
+    count = details.get(name) if isinstance(details, dict) else None
+    return count if isinstance(count, int) else 0

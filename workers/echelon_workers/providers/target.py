@@ -1,6 +1,6 @@
-"""An instance made ready for calls, and the one way a call goes: plan, request, answer.
+"""An instance made ready for calls, and the one way a call goes: body, request, reply, answer.
 
-This module loads the provider library; `calls.py` imports it when the first call is made.
+This module and the providers' load aiohttp and the price list; `calls.py` imports them with the first instance.
 """
 
 from __future__ import annotations
@@ -8,48 +8,59 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic_ai.direct import model_request
-from pydantic_ai.messages import ModelResponse
+import httpx2
 
 from echelon_configs import Instance
 from echelon_workers.errors import TimedOut
-from echelon_workers.providers.adapter import Adapter, Endpoint, Plan, split_parameters
+from echelon_workers.providers.adapter import Adapter, Endpoint, split_parameters
 from echelon_workers.providers.ask import ask_of
-from echelon_workers.providers.call import Call, ProviderAnswer
-from echelon_workers.providers.failures import failure_of
-from echelon_workers.providers.reply import Origin, answer_of
-from echelon_workers.providers.transport import Exchange, current_exchange, phase_timeouts
+from echelon_workers.providers.call import Call, GrantLapsed, ProviderAnswer
+from echelon_workers.providers.failures import failure_of, unreadable
+from echelon_workers.providers.json_api import HttpFailed, JsonApi
+from echelon_workers.providers.prices import Whose
+from echelon_workers.providers.reply import Origin, Reply, answer_of
+from echelon_workers.providers.transport import phase_timeouts, rate_limit_headers
+from echelon_workers.providers.turns import Turns
 
-# The SDKs insist on a key, and without one take what they find in the environment.
+# Sent where an instance has no key; servers without keys take any.
 PLACEHOLDER_KEY = "not-needed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One instance with its model object, which carries its SDK client; built anew when the instance or key changes."""
+    """One instance with its adapter and address; built anew when the instance or its key changes."""
 
     instance: Instance
     key: str
-    adapter: Adapter[Any]
-    model: Any
-    base: dict[str, Any]
+    adapter: Adapter
+    api: JsonApi
     origin: Origin
+    turns: Turns
 
     def __repr__(self) -> str:
         return f"Target({self.instance.name})"
 
     @classmethod
-    def build(cls, instance: Instance, adapter: Adapter[Any], *, base_url: str | None, key: str) -> Target:
+    def build(
+        cls,
+        instance: Instance,
+        provider: type[Adapter],
+        http: httpx2.AsyncBaseTransport,
+        turns: Turns,
+        *,
+        base_url: str | None,
+        key: str,
+    ) -> Target:
         """Raises InstanceUnusable when the instance cannot be called as it is configured."""
         known, extra = split_parameters(instance.parameters)
-        model = adapter.model(
+        adapter = provider(
             Endpoint(
                 instance=instance.name,
                 base_url=base_url,
                 api_key=key or PLACEHOLDER_KEY,
                 model=instance.model,
+                known=known,
                 extra=extra,
             )
         )
@@ -57,58 +68,70 @@ class Target:
             instance=instance,
             key=key,
             adapter=adapter,
-            model=model,
-            base=adapter.base_settings(known, extra),
+            api=JsonApi(http, adapter.url, adapter.headers),
             origin=Origin(
                 instance=instance.name, model=instance.model, price_list=adapter.price_list, base_url=instance.base_url
             ),
+            turns=turns,
         )
+
+    @property
+    def whose_prices(self) -> Whose:
+        """Whom the prices are to be loaded of."""
+        name = self.origin.price_list
+        return (name, None if name else self.origin.base_url)
 
     def fits(self, instance: Instance, key: str) -> bool:
         """Whether this was built for this instance as it is configured now, and this key."""
         return self.key == key and (self.instance is instance or self.instance == instance)
 
     async def complete(self, call: Call, headers: dict[str, str], secrets: tuple[str, ...]) -> ProviderAnswer:
-        """Make one call, once. Raises an AttemptFailed for whatever goes wrong; cancelling closes the connection."""
-        timeouts = self.instance.timeouts
-        exchange = Exchange(
-            timeouts=phase_timeouts(
-                call.timeout_s, connect_s=timeouts.connect_s, read_s=timeouts.read_s, write_s=timeouts.write_s
-            )
-        )
-        token = current_exchange.set(exchange)
+        """Make one call, once. Raises an AttemptFailed for whatever goes wrong, and GrantLapsed as `Call.sending`;
+        cancelling closes the connection."""
+        seen: dict[str, str] = {}
         try:
-            return await self._complete(call, headers, exchange)
+            return await self._complete(call, headers, seen)
+        except GrantLapsed:
+            raise
+        except HttpFailed as exc:
+            limits = rate_limit_headers(exc.headers) or seen
+            failure = failure_of(exc, instance=call.instance.name, secrets=secrets, headers=limits)
         except Exception as exc:
-            failure = failure_of(exc, instance=call.instance.name, secrets=secrets, headers=exchange.rate_limits)
-        finally:
-            current_exchange.reset(token)
-        # Raised out here, so that the library's exception, which holds the request and the key, does not hang on it.
+            failure = failure_of(exc, instance=call.instance.name, secrets=secrets, headers=seen)
+        # Raised out here, so that what was caught, which may hold the request and the key, does not hang on it.
         raise failure
 
-    async def _complete(self, call: Call, headers: dict[str, str], exchange: Exchange) -> ProviderAnswer:
+    async def _complete(self, call: Call, headers: dict[str, str], seen: dict[str, str]) -> ProviderAnswer:
+        await self.turns.mine()
         ask = ask_of(call)
-        base = {**self.base, "timeout": call.timeout_s, "extra_headers": headers}
-        plan = self.adapter.plan(self.model, ask, call.request, base)
+        body = self.adapter.body(ask, call.request)
+        call.sending()
         started = time.monotonic()
-        response = await self._request(plan, call.timeout_s)
+        content, received = await self._post(body, headers, call.timeout_s)
         latency_ms = round((time.monotonic() - started) * 1000)
-        answer = answer_of(response, ask, self.origin, latency_ms)
-        return ProviderAnswer(answer=answer, rate_limits=exchange.rate_limits)
+        await self.turns.mine()
+        seen.update(rate_limit_headers(received))
+        answer = answer_of(self._read(content, received), ask, self.origin, latency_ms)
+        return ProviderAnswer(answer=answer, rate_limits=seen)
 
-    async def _request(self, plan: Plan, timeout_s: float) -> ModelResponse:
+    async def _post(
+        self, body: dict[str, object], headers: dict[str, str], timeout_s: float
+    ) -> tuple[bytes, httpx2.Headers]:
         """The bounds of the phases do not bound the whole: a provider that trickles would never end."""
+        bounds = self.instance.timeouts
+        phases = phase_timeouts(timeout_s, connect_s=bounds.connect_s, read_s=bounds.read_s, write_s=bounds.write_s)
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
-                return await model_request(
-                    self.model,
-                    plan.messages,
-                    model_settings=plan.settings,
-                    model_request_parameters=plan.parameters,
-                    instrument=False,
-                )
+                return await self.api.post(body, headers, phases)
         except TimeoutError:
             if not deadline.expired():
                 raise
             raise TimedOut(f"{self.instance.name}: no whole answer within {timeout_s:g} s") from None
+
+    def _read(self, content: bytes, headers: httpx2.Headers) -> Reply:
+        """Raises Unreadable for a body of another shape."""
+        try:
+            return self.adapter.read(content, headers)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as exc:
+            raise unreadable(exc) from None

@@ -1,54 +1,32 @@
-"""The one HTTP client of a process: aiohttp underneath, shared by every provider's SDK.
+"""The one HTTP transport of a process: aiohttp, in httpx2's terms, shared by every provider.
 
-It is openai's `DefaultAioHttpClient` (an `httpx2.AsyncClient`), because anything else costs up to twice the CPU for
-each call. It belongs to the event loop that makes the first request.
+aiohttp, because anything else costs several times the CPU for each call; httpx2's requests, answers and errors,
+because they can be made and read without a server. It belongs to the event loop that makes the first request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies
 
 if TYPE_CHECKING:
     import httpx2
 
 CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 600.0
+KEEPALIVE_S = 5.0  # less than servers commonly keep an idle connection, so that none is used that is being closed
 
 _RATE_LIMIT_NAMES = frozenset({"retry-after", "retry-after-ms"})
 _RATE_LIMIT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit")
 _LONGEST_VALUE = 200
 
 
-@dataclass(slots=True, kw_only=True)
-class Exchange:
-    """What the HTTP client's hooks need to know of the call in progress, and what they noted of its answer."""
+def open_http(max_connections: int) -> httpx2.AsyncBaseTransport:
+    """A transport for `max_connections` calls at once; whoever opens it closes it with `aclose()`."""
+    from echelon_workers.providers.over_aiohttp import AiohttpTransport
 
-    timeouts: dict[str, float | None]
-    rate_limits: dict[str, str] = field(default_factory=dict)
-
-
-current_exchange: ContextVar[Exchange | None] = ContextVar("current_exchange", default=None)
-
-
-def open_http(max_connections: int) -> httpx2.AsyncClient:
-    """A client for `max_connections` calls at once; whoever opens it closes it with `aclose()`."""
-    import httpx2
-    import openai
-
-    return openai.DefaultAioHttpClient(
-        limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
-        timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-        event_hooks=hooks(),
-        follow_redirects=False,  # a key goes to the address that it was configured for, and to no other
-    )
-
-
-def hooks() -> dict[str, list[Callable[..., Any]]]:
-    """The event hooks that tie a request to its call."""
-    return {"request": [_set_timeouts], "response": [_note_rate_limits]}
+    # What the environment says of proxies holds, and is looked up for each request only where it says something.
+    return AiohttpTransport(max_connections, keepalive_s=KEEPALIVE_S, trust_env=bool(getproxies()))
 
 
 def phase_timeouts(
@@ -56,7 +34,7 @@ def phase_timeouts(
 ) -> dict[str, float | None]:
     """Bounds for the phases of a call, in seconds, each within the whole call's `timeout_s`.
 
-    The SDKs know one number for every phase, so a call allowed ten minutes would wait ten minutes for a dead host.
+    With one number for every phase, a call allowed ten minutes would wait ten minutes for a dead host.
     """
     connect = CONNECT_TIMEOUT_S if connect_s is None else connect_s
     return {
@@ -67,7 +45,7 @@ def phase_timeouts(
     }
 
 
-def rate_limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def rate_limit_headers(headers: Mapping[str, Any]) -> dict[str, str]:
     """Those of the headers that speak of rate limits, in lower case."""
     found = {}
     for name, value in headers.items():
@@ -75,15 +53,3 @@ def rate_limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if lower in _RATE_LIMIT_NAMES or lower.startswith(_RATE_LIMIT_PREFIXES):
             found[lower] = value[:_LONGEST_VALUE]
     return found
-
-
-async def _set_timeouts(request: httpx2.Request) -> None:
-    exchange = current_exchange.get()
-    if exchange is not None:
-        request.extensions["timeout"] = exchange.timeouts
-
-
-async def _note_rate_limits(response: httpx2.Response) -> None:
-    exchange = current_exchange.get()
-    if exchange is not None:
-        exchange.rate_limits.update(rate_limit_headers(response.headers))

@@ -13,7 +13,6 @@ import pytest
 from echelon_configs import CallSettings, Instance, SecretReference, Thinking
 from echelon_workers.ledger.job import parse_request
 from echelon_workers.providers import Call, ProviderAnswer, Providers
-from echelon_workers.providers.transport import hooks
 
 USAGE = {"input": 210, "output": 120, "cached": 64, "reasoning": 32}
 
@@ -240,7 +239,7 @@ class GeminiWire(Wire):
             "max_tokens": config.get("maxOutputTokens"),
             "temperature": config.get("temperature"),
             "tools": [tool["name"] for tool in declared],
-            "schemas": [tool["parameters_json_schema"] for tool in declared],
+            "schemas": [tool["parametersJsonSchema"] for tool in declared],
             "tool_choice": names.get(mode),
         }
 
@@ -316,7 +315,7 @@ class Line:
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
         self.far: Far | None = None
-        self.http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer), event_hooks=hooks())
+        self.http = httpx2.MockTransport(self._answer)
         self._kept: dict[tuple[str, ...], Providers] = {}
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
@@ -338,7 +337,7 @@ class Line:
 
 @pytest.fixture(scope="session")
 def line() -> Iterator[Line]:
-    """One line for all tests: building a provider's client takes longer than a test."""
+    """One line for all tests: loading the prices takes longer than a test."""
     kept = Line()
     yield kept
     kept.close()

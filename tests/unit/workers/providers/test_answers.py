@@ -127,6 +127,15 @@ def test_an_answer_without_finish_reason_was_cut(ask: Any, far: Any, wire: Any) 
     assert caught.value.counts_against_instance
 
 
+@pytest.mark.parametrize("wire", ["openai", "openai_compatible", "gemini"], indirect=True)
+def test_an_answer_whose_tokens_were_not_counted_has_no_price(ask: Any, far: Any, wire: Any) -> None:
+    content = wire.answer("Hello.")
+    uncounted = {name: value for name, value in content.items() if name not in ("usage", "usageMetadata")}
+    far.content = uncounted
+    answer = ask().answer
+    assert (answer.text, answer.cost_usd, answer.usage.output_tokens) == ("Hello.", None, 0)
+
+
 @pytest.mark.parametrize("text", [None, "I can"])
 def test_filtered_content_is_refused_whatever_came_before(ask: Any, far: Any, wire: Any, text: str | None) -> None:
     far.content = wire.answer(text, finish="content_filter")

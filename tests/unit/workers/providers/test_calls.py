@@ -13,7 +13,7 @@ from echelon_workers.errors import AuthenticationFailed, BadRequest, InstanceUnu
 from echelon_workers.ledger.job import JobRequest
 from echelon_workers.providers import PROVIDERS, Call, Providers
 from echelon_workers.providers.adapter import without_version
-from echelon_workers.providers.transport import hooks, phase_timeouts
+from echelon_workers.providers.transport import phase_timeouts
 
 KEY = "sk-test-0123456789abcdef"
 KEY_HEADERS = {
@@ -132,7 +132,7 @@ def test_a_key_that_changes_is_used_at_the_next_call(wire: Any, far: Any) -> Non
     one = instance(provider=wire.provider, model=wire.model, base_url=wire.base_url)
 
     async def calls() -> None:
-        async with httpx2.AsyncClient(transport=httpx2.MockTransport(far), event_hooks=hooks()) as http:
+        async with httpx2.MockTransport(far) as http:
             providers = Providers(environment=environment, max_connections=1, http=http)
             call = Call(instance=one, request=JobRequest(prompt="x"), settings=CallSettings(), timeout_s=5)
             await providers.complete(call)
@@ -226,45 +226,47 @@ def test_the_phases_of_a_call_are_bounded_within_the_whole(ask: Any, far: Any) -
     assert phase_timeouts(1.5)["connect"] == 1.5
 
 
-def test_importing_the_providers_loads_no_provider_library() -> None:
-    """Each costs a worker memory and half a second or more; it comes with the first instance that needs it."""
+SDKS = ("pydantic_ai", "openai", "anthropic", "google.genai")
+
+
+def loaded(program: str, modules: tuple[str, ...]) -> list[str]:
+    """Which of the modules a program has loaded at its end."""
+    shown = f"{program}; import sys; print(*(m for m in {modules!r} if m in sys.modules))"
+    return subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_importing_the_providers_loads_nothing_that_calls_need() -> None:
+    """It costs a worker memory and time; it comes with the first instance that needs it."""
+    program = "import echelon_workers.providers as p; p.Providers(environment={}, max_connections=1)"
+    assert loaded(program, (*SDKS, "httpx2", "aiohttp", "genai_prices")) == []
+
+
+def test_no_provider_needs_an_sdk_or_the_whole_price_list() -> None:
+    """Three SDKs are 90 MB of a worker, the price list of all providers is 31."""
     program = (
-        "import sys; import echelon_workers.providers as p; "
-        "p.Providers(environment={}, max_connections=1); "
-        "print([m for m in ('pydantic_ai', 'openai', 'anthropic', 'google.genai', 'httpx2') if m in sys.modules])"
+        "from echelon_configs import Instance; from echelon_workers.providers import PROVIDERS, Providers; "
+        "given = dict(vendor='v', model='m', base_url='http://127.0.0.1:1'); "
+        "every = [Instance(name=name, provider=name, **given) for name in PROVIDERS]; "
+        "Providers(environment={}, max_connections=1, simulator_url='http://127.0.0.1:1').prepare(every)"
     )
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
+    assert loaded(program, (*SDKS, "genai_prices.data", "aiohttp")) == ["aiohttp"]
 
 
-def test_an_instance_of_one_provider_does_not_load_the_others() -> None:
-    program = (
-        "import sys; from echelon_configs import Instance; from echelon_workers.providers import Providers; "
-        "one = Instance(name='one', provider='openai', vendor='openai', model='m'); "
-        "Providers(environment={}, max_connections=1, simulator_url='http://127.0.0.1:1').prepare([one]); "
-        "print([m for m in ('openai', 'anthropic', 'google.genai') if m in sys.modules])"
-    )
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "['openai']"
-
-
-def test_instances_with_one_address_and_key_share_a_client(wire: Any, far: Any) -> None:
-    async def clients() -> tuple[Any, ...]:
-        async with httpx2.AsyncClient(transport=httpx2.MockTransport(far)) as http:
+def test_all_instances_share_one_transport(wire: Any, far: Any) -> None:
+    async def transports() -> set[int]:
+        async with httpx2.MockTransport(far) as http:
             providers = Providers(environment={"K": KEY, "OTHER": "sk-other"}, max_connections=1, http=http)
             named = {"provider": wire.provider, "base_url": wire.base_url}
             one, two = instance(**named, name="one"), instance(**named, name="two", model="other")
             providers.prepare([one, two, instance(**named, name="three", api_key=SecretReference(env="OTHER"))])
-            return tuple(vars(providers)["_targets"][name].model.client for name in ("one", "two", "three"))
+            return {id(vars(target.api)["_http"]) for target in vars(providers)["_targets"].values()}
 
-    one, two, three = asyncio.run(clients())
-    assert one is two
-    assert one is not three
+    assert len(asyncio.run(transports())) == 1
 
 
 def test_the_key_is_in_no_repr(wire: Any, far: Any) -> None:
     async def built() -> str:
-        async with httpx2.AsyncClient(transport=httpx2.MockTransport(far)) as http:
+        async with httpx2.MockTransport(far) as http:
             providers = Providers(environment={"K": KEY}, max_connections=1, http=http)
             providers.prepare([instance(provider=wire.provider, base_url=wire.base_url)])
             return repr(vars(providers)["_targets"]) + repr(providers)

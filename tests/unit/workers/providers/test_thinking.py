@@ -118,12 +118,12 @@ def test_anthropic_without_thinking_keeps_a_temperature_where_it_takes_one(
 @pytest.mark.parametrize(
     ("model", "settings", "thinking"),
     [
-        ("gemini-2.5-flash", BUDGET, {"thinking_budget": 4000}),
-        ("gemini-2.5-flash", OPEN, {"thinking_budget": -1}),
-        ("gemini-2.5-flash", OFF, {"thinking_budget": 0}),
-        ("gemini-2.5-pro", OFF, {"thinking_budget": 128}),
-        ("gemini-3.1-pro-preview", BUDGET, {"include_thoughts": True, "thinking_level": "MEDIUM"}),
-        ("gemini-3.1-pro-preview", OFF, {"thinking_level": "LOW"}),
+        ("gemini-2.5-flash", BUDGET, {"thinkingBudget": 4000}),
+        ("gemini-2.5-flash", OPEN, {"thinkingBudget": -1}),
+        ("gemini-2.5-flash", OFF, {"thinkingBudget": 0}),
+        ("gemini-2.5-pro", OFF, {"thinkingBudget": 128}),
+        ("gemini-3.1-pro-preview", BUDGET, {"includeThoughts": True, "thinkingLevel": "MEDIUM"}),
+        ("gemini-3.1-pro-preview", OFF, {"thinkingLevel": "LOW"}),
         ("gemini-2.0-flash", BUDGET, None),
     ],
 )
