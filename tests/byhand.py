@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from echelon_configs import Configuration, Echelon, Group, Instance, Member, Node, Queue
+from echelon_configs import Configuration, Echelon, Group, Instance, Limits, Member, Node, Queue
 from echelon_workers.adoption import Refused, adopt
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import Address
@@ -167,3 +167,12 @@ def answering(address: Address) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def limited(limits: Limits) -> Configuration:
+    """The configuration above with limits at its first echelon."""
+    whole = configuration()
+    group = whole.groups["fast_group"]
+    echelon = group.echelons["echelon1"].model_copy(update={"limits": limits})
+    group = group.model_copy(update={"echelons": {**group.echelons, "echelon1": echelon}})
+    return whole.model_copy(update={"groups": {**whole.groups, "fast_group": group}})

@@ -1,11 +1,13 @@
 """A provider whose prompts say what it does; it counts on the far side, in a file, what arrived.
 
-`say WORDS`, `nap SECONDS` (then answers), `fail CODE TIMES` (the first TIMES calls of this job fail so), `crash`,
-`limited TIMES SECONDS` (the first TIMES calls of this job meet a 429 that asks to come back in so many seconds).
+`say WORDS`, `nap SECONDS` (then answers), `stall SECONDS` (the whole process stands still, then it answers),
+`fail CODE TIMES` (the first TIMES calls of this job fail so), `crash`, `limited TIMES SECONDS` (the first TIMES calls
+of this job meet a 429 that asks to come back in so many seconds).
 """
 
 import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -40,6 +42,8 @@ class Providers:
         verb, _, rest = (call.request.prompt or "").partition(" ")
         if verb == "nap":
             await asyncio.sleep(float(rest))
+        elif verb == "stall":
+            time.sleep(float(rest))  # noqa: ASYNC251 - that is what it is for
         elif verb == "fail":
             code, _, times = rest.partition(" ")
             if call.attempt <= int(times or 1_000_000):

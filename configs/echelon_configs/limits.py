@@ -1,14 +1,18 @@
 """Limits, once everything is resolved; None is always: no limit."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from echelon_configs.frozen import Frozen
+
+Estimate = Literal["typical", "worst_case"]
 
 
 class RateLimit(Frozen):
     """A rate of requests under a named algorithm; the sizes of other algorithms are None."""
 
-    algorithm: str = Field(description="token_bucket, sliding_window, or package.module:Class")
+    algorithm: str = Field(description="token_bucket or sliding_window")
     bucket_size: float | None = Field(
         default=None, description="requests that may start at once when the bucket is full"
     )
@@ -45,7 +49,7 @@ class ConcurrencyLevels(Frozen):
 
 
 class RateLimiting(Frozen):
-    """The top-level `rate_limiting`: the sizes others take. The cluster's own rate is `Configuration.limits.rate`."""
+    """The top-level `rate_limiting`: the sizes others take. The cluster's own rates are `Configuration.limits`."""
 
     enabled: bool = Field(default=False, description="whether the cluster as a whole has a rate")
     algorithm: str = Field(
@@ -53,6 +57,9 @@ class RateLimiting(Frozen):
     )
     token_bucket: RateLimit | None = Field(default=None, description="sizes for token buckets named without any")
     sliding_window: RateLimit | None = Field(default=None, description="sizes for sliding windows named without any")
+    estimate: Estimate = Field(
+        default="typical", description="tokens a job reserves before its call: typical or worst_case"
+    )
 
     def sizes_for(self, algorithm: str) -> RateLimit | None:
         """The sizes a rate takes that names this algorithm and no sizes."""

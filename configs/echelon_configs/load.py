@@ -13,6 +13,7 @@ from echelon_configs.reading.cluster import read_cluster
 from echelon_configs.reading.drafts import Draft, DraftModel, Reading, secrets_of
 from echelon_configs.reading.models import read_models
 from echelon_configs.reading.nodes import read_workflows
+from echelon_configs.reading.token_room import check_token_room
 from echelon_configs.registry import Registry
 from echelon_configs.text.files import ConfigFiles
 from echelon_configs.text.marked import Marked, Place
@@ -46,9 +47,16 @@ def load(
         _check_not_empty(draft, document, problems)
     _warn_of_unread(reading)
     _warn_of_unset_keys(draft, reading)
+    _refuse(problems)
+    configuration = build(draft)
+    check_token_room(configuration, draft, problems)
+    _refuse(problems)
+    return Loaded(configuration, problems.warnings)
+
+
+def _refuse(problems: Problems) -> None:
     if problems.errors:
         raise ConfigurationInvalid(problems.errors, problems.warnings)
-    return Loaded(build(draft), problems.warnings)
 
 
 def _check_not_empty(draft: Draft, document: Marked, problems: Problems) -> None:

@@ -6,6 +6,9 @@ from typing import Literal
 
 Kind = Literal["strategies", "pool_strategies", "schedulers", "algorithms", "providers"]
 
+#: Of these a user may name a class of his own. An algorithm is not among them: it acts inside Redis, where no class is.
+OPEN_KINDS: frozenset[Kind] = frozenset({"strategies", "pool_strategies", "schedulers", "providers"})
+
 DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 # Other words in use for the same thing.
@@ -20,7 +23,10 @@ _SYNONYMS: dict[Kind, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """Known names by kind. The workers pass theirs, so that a configuration is checked without importing them."""
+    """Known names by kind, so that a configuration is checked without importing the workers.
+
+    A strategy is a module of that name in `echelon_workers.strategies`, with its class in it: this is their table.
+    """
 
     strategies: tuple[str, ...] = (
         "echelon_down",
@@ -40,7 +46,7 @@ class Registry:
 
     def find(self, kind: Kind, written: str) -> str | None:
         """The name meant by `written`, a user's own `package.module:Class` as it is, or None when nobody knows it."""
-        if DOTTED_PATH.fullmatch(written):
+        if kind in OPEN_KINDS and DOTTED_PATH.fullmatch(written):
             return written
         name = written.strip().lower().replace("-", "_").replace(" ", "_")
         name = _SYNONYMS[kind].get(name, name)

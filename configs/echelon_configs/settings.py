@@ -10,6 +10,19 @@ FunctionCalling = Literal["none", "auto", "required"]
 # An object is OpenAI's form: {"type": "json_schema", "json_schema": {"name", "schema", "strict"}}.
 ResponseFormat = Literal["text", "json_object"] | dict[str, Any]
 
+#: Anthropic takes no smaller budget (https://platform.claude.com/docs/en/build-with-claude/extended-thinking).
+LEAST_THINKING_TOKENS = 1024
+
+
+def thinking_tokens(enabled: bool, budget_tokens: int | None) -> int:
+    """The most that a model may think; without a budget it thinks within `max_tokens`, or the least there is."""
+    return max(budget_tokens or 0, LEAST_THINKING_TOKENS) if enabled else 0
+
+
+def output_tokens(max_tokens: int, thinking: int) -> int:
+    """The most that thinking and answer may take together: thinking that leaves `max_tokens` no room comes on top."""
+    return max_tokens if thinking < max_tokens else max_tokens + thinking
+
 
 class Thinking(Frozen):
     """Whether the model thinks before it answers, and for how long."""
@@ -40,6 +53,11 @@ class CallSettings(Frozen):
     function_calling: FunctionCalling = Field(default="auto", description="whether tools may or must be called")
     response_format: ResponseFormat = Field(default="text", description="form of the answer")
     thinking: Thinking = Field(default=Thinking(), description="thinking before the answer")
+
+    @property
+    def output_tokens(self) -> int:
+        """The most that thinking and answer may take together."""
+        return output_tokens(self.max_tokens, thinking_tokens(self.thinking.enabled, self.thinking.budget_tokens))
 
     def updated(self, *overrides: CallOverrides) -> "CallSettings":
         """These settings with what each of `overrides` states, the later ones winning."""

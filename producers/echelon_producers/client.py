@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from itertools import islice
 from typing import Any, Literal, Self
 
 import redis
@@ -25,14 +24,22 @@ from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import URL_VARIABLES, Address
 from echelon_workers.ledger.client import AsyncLedger, Ledger
 from echelon_workers.ledger.job import Answer
-from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
+from echelon_workers.ledger.record import FIELDS, JobRecord, read_record, with_wait
 from echelon_workers.ledger.status import ClusterStatus, cluster_status, cluster_status_async
-from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, NewJob, Verb, steer, submit
+from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Full, NewJob, Verb, steer, submit
 
 from .catalogue import Catalogue
 from .draft import Drafter
 from .ears import Ears
-from .errors import EchelonError, ResultTimeout, SubmitInvalid, Unavailable, UnknownJob, ended_without_answer
+from .errors import (
+    EchelonError,
+    QueueFull,
+    ResultTimeout,
+    SubmitInvalid,
+    Unavailable,
+    UnknownJob,
+    ended_without_answer,
+)
 from .records import Records
 
 #: Who waits for an answer is told by a publish; should that be lost, the record is looked at this often.
@@ -64,7 +71,7 @@ class Client:
         and the options `node`, `priority` (0-9, higher first), `deadline_s` and `id`: the same id again is the same
         job.
 
-        Raises SubmitInvalid, NoConfiguration, Unavailable.
+        Raises SubmitInvalid, QueueFull, NoConfiguration, Unavailable.
         """
         return self.submit_job(_job(target, prompt, job))
 
@@ -76,19 +83,31 @@ class Client:
         """Submit many jobs and return their ids in order; each is a prompt or a mapping as `submit` takes. `target`
         is for those that name none of their own.
 
-        Every job is validated before the first is sent. Raises as `submit`, naming the first job that is wrong.
+        Every job is validated before the first is sent. They are sent 500 at a time, and of each such part all jobs
+        are accepted or none: where a later part finds a queue full, the parts before it are on their way, and
+        `QueueFull.accepted` names them. Raises as `submit`, naming the first job that is wrong.
         """
         return self._send(list(_drafts(self.configuration(), jobs, target)))
 
     def _send(self, drafts: Sequence[NewJob]) -> list[str]:
         ids = [job.id for job in drafts]
         with _reaching(self._ledger.address, ids):
-            for verb in _submits(drafts):
-                self._ledger.run(verb)
+            for sent, verb in _submits(drafts):
+                _accepted(self._ledger.run(verb), ids, sent)
         return ids
 
     def status(self, job_id: str) -> JobRecord:
-        """What is known of a job. Raises UnknownJob, Unavailable."""
+        """What is known of a job, and what it waits for. Raises UnknownJob, Unavailable."""
+        record = self._record(job_id)
+        if record.state != "queued":
+            return record
+        redis, keys = self._ledger.redis, self._ledger.keys
+        with _reaching(self._ledger.address):
+            mark: Any = redis.hget(keys.of("blocked"), record.queue)
+            paused = bool(redis.sismember(keys.of("paused"), record.queue))
+        return with_wait(record, mark, paused)
+
+    def _record(self, job_id: str) -> JobRecord:
         with _reaching(self._ledger.address):
             values: Any = self._ledger.redis.hmget(self._ledger.keys.of("job", job_id), FIELDS)
         return _found(job_id, read_record(job_id, values))
@@ -97,12 +116,12 @@ class Client:
         """Wait for a job's answer. Raises ResultTimeout (the job goes on), JobDied, JobExpired, JobCancelled,
         UnknownJob, Unavailable."""
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        if (record := self.status(job_id)).has_ended:
+        if (record := self._record(job_id)).has_ended:
             return _answer(record)
         with _reaching(self._ledger.address), _pubsub(self._ledger) as pubsub:
             pubsub.subscribe(self._ledger.keys.of("ended", job_id))
             while True:
-                record = self.status(job_id)
+                record = self._record(job_id)
                 if record.has_ended:
                     return _answer(record)
                 left = LOOK_AGAIN_S if end is None else end - time.monotonic()
@@ -121,10 +140,13 @@ class Client:
             return self._catalogue.update(revisions.current(self._ledger))
 
     def cluster_status(self) -> ClusterStatus:
-        """The queues, the workers and the server as they are now. Raises NoConfiguration, Unavailable."""
-        queues = _queues(self.configuration())
+        """The queues, every scope with its limits and their use, the workers and the server, as they are now.
+
+        Raises NoConfiguration, Unavailable.
+        """
+        configuration = self.configuration()
         with _reaching(self._ledger.address):
-            return cluster_status(self._ledger, queues, self._catalogue.number)
+            return cluster_status(self._ledger, configuration, self._catalogue.number)
 
     def steer(self, order: Literal["pause", "resume"], queues: Sequence[str]) -> int:
         """Pause queues, or let them go on; returns how many that changed. A paused queue takes jobs and starts none.
@@ -182,8 +204,8 @@ class AsyncClient:
     async def _send(self, drafts: Sequence[NewJob]) -> list[str]:
         ids = [job.id for job in drafts]
         async with self._reaching(ids):
-            for verb in _submits(drafts):
-                await self._ledger.run(verb)
+            for sent, verb in _submits(drafts):
+                _accepted(await self._ledger.run(verb), ids, sent)
         return ids
 
     async def status(self, job_id: str) -> JobRecord:
@@ -222,9 +244,9 @@ class AsyncClient:
 
     async def cluster_status(self) -> ClusterStatus:
         """As `Client.cluster_status`."""
-        queues = _queues(await self.configuration())
+        configuration = await self.configuration()
         async with self._reaching():
-            return await cluster_status_async(self._ledger, queues, self._catalogue.number)
+            return await cluster_status_async(self._ledger, configuration, self._catalogue.number)
 
     @asynccontextmanager
     async def _reaching(self, job_ids: Sequence[str] = ()) -> AsyncIterator[None]:
@@ -275,14 +297,15 @@ def _drafts(configuration: Configuration, jobs: Iterable[JobLike], target: str |
             raise exc.within(f"jobs[{number}]") from exc
 
 
-def _submits(drafts: Sequence[NewJob]) -> Iterator[Verb[list[bool]]]:
-    rest = iter(drafts)
-    while part := list(islice(rest, MOST_JOBS_A_CALL)):
-        yield submit(part)
+def _submits(drafts: Sequence[NewJob]) -> Iterator[tuple[int, Verb[list[bool] | Full]]]:
+    """The calls, each with the number of jobs that were sent before it."""
+    for sent in range(0, len(drafts), MOST_JOBS_A_CALL):
+        yield sent, submit(drafts[sent : sent + MOST_JOBS_A_CALL])
 
 
-def _queues(configuration: Configuration) -> list[tuple[str, str]]:
-    return [(queue.name, queue.kind) for queue in configuration.queues.values()]
+def _accepted(reply: list[bool] | Full, job_ids: Sequence[str], sent: int) -> None:
+    if isinstance(reply, Full):
+        raise QueueFull(reply, job_ids, job_ids[:sent])
 
 
 def _pubsub(ledger: Ledger) -> PubSub:

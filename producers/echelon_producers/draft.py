@@ -6,7 +6,8 @@ from os import urandom
 from typing import Any
 
 from echelon_configs import Configuration, Resolved, UnknownTarget
-from echelon_workers.ledger.job import RequestInvalid, parse_request
+from echelon_workers.ledger.job import JobRequest, RequestInvalid, parse_request
+from echelon_workers.ledger.needs import NeverFits, Room, Rooms
 from echelon_workers.ledger.verbs import NewJob
 
 from .errors import SubmitInvalid
@@ -27,12 +28,19 @@ class Drafter:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._default_deadline_ms = int(configuration.defaults.deadline_s * 1000)
-        self._known: dict[tuple[object, object], Resolved] = {}
+        self._rooms = Rooms(configuration)
+        self._known: dict[tuple[object, object], tuple[Resolved, Room]] = {}
 
     def draft(self, job: Mapping[str, Any]) -> NewJob:
         """Make a job of a mapping with `target`, the options `id`, `node`, `priority` (0-9, higher first) and
         `deadline_s`, and the fields of the request. An option that is None is one left out. Raises SubmitInvalid."""
-        resolved = self._resolved(job.get("target"), job.get("node"))
+        resolved, room = self._resolved(job.get("target"), job.get("node"))
+        request = _request(job)
+        text = _written(request)
+        try:
+            usual, worst, max_tokens = room.needs(request)
+        except NeverFits as exc:
+            raise _wrong("request", str(exc)) from exc
         return NewJob(
             id=_id(job.get("id")),
             queue=resolved.queue,
@@ -40,15 +48,19 @@ class Drafter:
             node=resolved.node.name if resolved.node else "",
             priority=_priority(job.get("priority")),
             deadline_ms=_deadline_ms(job.get("deadline_s"), self._default_deadline_ms),
-            request=_request(job),
+            request=text,
+            input_tokens=usual,
+            worst_input_tokens=worst,
+            max_tokens=max_tokens,
         )
 
-    def _resolved(self, target: object, node: object) -> Resolved:
+    def _resolved(self, target: object, node: object) -> tuple[Resolved, Room]:
         for where, name in (("target", target), ("node", node)):
             if name is not None and not (isinstance(name, str) and len(name) <= _LONGEST_NAME):
                 raise _wrong(where, "not a name (would be right: a string such as 'fast_group.echelon1')")
         if (known := self._known.get((target, node))) is None:
-            known = self._known[target, node] = _resolve(self._configuration, target, node)  # type: ignore[arg-type]
+            resolved = _resolve(self._configuration, target, node)  # type: ignore[arg-type]
+            known = self._known[target, node] = resolved, self._rooms.of(resolved)
         return known
 
 
@@ -63,13 +75,18 @@ def _resolve(configuration: Configuration, target: str | None, node: str | None)
         raise SubmitInvalid([(where, str(exc))], "unknown_target") from exc
 
 
-def _request(job: Mapping[str, Any]) -> bytes:
+def _request(job: Mapping[str, Any]) -> JobRequest:
     try:
-        text = parse_request({name: value for name, value in job.items() if name not in OPTIONS}).to_json().encode()
+        return parse_request({name: value for name, value in job.items() if name not in OPTIONS})
     except RequestInvalid as exc:
-        # Each line is "field: what is wrong".
-        parts = [line.partition(": ") for line in exc.problems]
-        raise SubmitInvalid([(where, what) for where, _, what in parts]) from exc
+        raise _invalid(exc) from exc
+
+
+def _written(request: JobRequest) -> bytes:
+    try:
+        text = request.to_json().encode()
+    except RequestInvalid as exc:
+        raise _invalid(exc) from exc
     if len(text) > MOST_REQUEST_BYTES:
         raise _wrong("request", f"{len(text)} bytes (would be right: at most {MOST_REQUEST_BYTES})")
     return text
@@ -105,6 +122,12 @@ def _deadline_ms(deadline_s: object, default_ms: int) -> int:
     if not is_number or not 0 < deadline_s <= LONGEST_DEADLINE_S:  # type: ignore[operator]
         raise _wrong("deadline_s", "not a number of seconds above 0, up to 30 days (2592000)")
     return max(1, int(deadline_s * 1000))  # type: ignore[operator]
+
+
+def _invalid(exc: RequestInvalid) -> SubmitInvalid:
+    # Each line is "field: what is wrong".
+    parts = [line.partition(": ") for line in exc.problems]
+    return SubmitInvalid([(where, what) for where, _, what in parts])
 
 
 def _wrong(where: str, what: str) -> SubmitInvalid:

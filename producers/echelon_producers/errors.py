@@ -4,6 +4,7 @@
     ├── Unavailable          Redis cannot be reached: `.job_ids` are safe to submit again, try later
     ├── NoConfiguration      nothing is published yet: no cluster has been started on this Redis
     ├── SubmitInvalid        the job is wrong: an unknown target or node, a bad request, a bad option
+    ├── QueueFull            as many jobs wait already as may: try again after `.retry_after_s`
     ├── UnknownJob           no such job, or its retention is over
     ├── ResultTimeout        it has not ended yet; it is still on its way
     └── JobEnded             it has ended without an answer
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from echelon_workers.ledger.record import JobRecord
+from echelon_workers.ledger.verbs import Full
 
 #: Why a job was not accepted: its target or node does not exist, or something else in it is wrong.
 Refusal = Literal["unknown_target", "invalid_job"]
@@ -60,6 +62,22 @@ class SubmitInvalid(EchelonError, ValueError):
         return SubmitInvalid([(f"{place}.{where}", what) for where, what in self.problems], self.code)
 
 
+class QueueFull(EchelonError):
+    """More jobs would wait in a scope than its `queue_size` allows.
+
+    `scope` is `echelon:NAME`, `group:NAME`, `model:NAME` or `node:NAME`; `limit` may wait there and `waiting` do;
+    `retry_after_s` is when there will be room, as its queues go at present. `job_ids` are the jobs that a submit was
+    about, in order, and `accepted` those of them that were submitted before it got full: with these ids all may be
+    submitted again, and none runs twice.
+    """
+
+    def __init__(self, full: Full, job_ids: Iterable[str] = (), accepted: Iterable[str] = ()) -> None:
+        self.scope, self.limit, self.waiting = full.scope, full.limit, full.waiting
+        self.retry_after_s = full.retry_after_ms / 1000
+        self.job_ids, self.accepted = tuple(job_ids), tuple(accepted)
+        super().__init__(_said_full(self))
+
+
 class UnknownJob(EchelonError, LookupError):
     """There is no record of this job."""
 
@@ -87,6 +105,16 @@ class JobExpired(JobEnded):
 
 class JobCancelled(JobEnded):
     """It was cancelled."""
+
+
+def _said_full(full: QueueFull) -> str:
+    where = full.scope.replace(":", " ", 1)
+    told = f"{where} is full: {full.waiting:,} jobs wait there, {full.limit:,} may"
+    if full.waiting < full.limit:
+        told = f"{where} has no room for so many jobs: {full.waiting:,} wait there, {full.limit:,} may"
+    if full.accepted:
+        told += f"; {len(full.accepted):,} of {len(full.job_ids):,} jobs were accepted before"
+    return f"{told} (would be right: try again in {full.retry_after_s:.1f} s)"
 
 
 def ended_without_answer(record: JobRecord) -> JobEnded:

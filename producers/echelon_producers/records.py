@@ -1,11 +1,12 @@
 """Reading the records of jobs in an event loop: what many ask for at a time is read in one round trip."""
 
 import asyncio
-from typing import Any
+from collections.abc import Collection
+from typing import Any, TypeGuard
 
 from echelon_workers.ledger.client import AsyncLedger
 from echelon_workers.ledger.ending import end_tasks
-from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
+from echelon_workers.ledger.record import FIELDS, JobRecord, read_record, with_wait
 
 MOST_A_ROUND_TRIP = 200
 
@@ -33,21 +34,35 @@ class Records:
         while asked := self._asked[:MOST_A_ROUND_TRIP]:
             del self._asked[:MOST_A_ROUND_TRIP]
             try:
-                replies = await self._round_trip([job_id for job_id, _ in asked])
+                replies = await self._records([job_id for job_id, _ in asked])
             except Exception as exc:
                 replies = [exc] * len(asked)
             except asyncio.CancelledError:
                 _give_up(asked)
                 raise
-            for (job_id, answer), reply in zip(asked, replies, strict=True):
+            for (_, answer), reply in zip(asked, replies, strict=True):
                 if not answer.done():
-                    _give(answer, job_id, reply)
+                    _give(answer, reply)
 
-    async def _round_trip(self, job_ids: list[str]) -> list[Any]:
+    async def _records(self, job_ids: list[str]) -> "list[JobRecord | Exception | None]":
         async with self._ledger.redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hmget(self._ledger.keys.of("job", job_id), FIELDS)
-            return list(await pipe.execute(raise_on_error=False))
+            replies = await pipe.execute(raise_on_error=False)
+        records = [_record(job_id, reply) for job_id, reply in zip(job_ids, replies, strict=True)]
+        waits = await self._waits({record.queue for record in records if _is_queued(record)})
+        return [with_wait(record, *waits[record.queue]) if _is_queued(record) else record for record in records]
+
+    async def _waits(self, queues: Collection[str]) -> dict[str, tuple[bytes | None, bool]]:
+        """Of each queue, what holds it back and whether it is paused."""
+        if not queues:
+            return {}
+        names, keys = list(queues), self._ledger.keys
+        async with self._ledger.redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.of("blocked"), names)
+            pipe.smismember(keys.of("paused"), names)
+            marks, paused = await pipe.execute()
+        return {name: (mark, bool(is_paused)) for name, mark, is_paused in zip(names, marks, paused, strict=True)}
 
     async def aclose(self) -> None:
         """Stop reading. Who still waits is cancelled."""
@@ -56,13 +71,24 @@ class Records:
         _give_up(self._asked)
 
 
-def _give(answer: "asyncio.Future[JobRecord | None]", job_id: str, reply: Any) -> None:
+def _record(job_id: str, reply: Any) -> JobRecord | Exception | None:
+    if isinstance(reply, Exception):
+        return reply
     try:
-        if isinstance(reply, Exception):
-            raise reply
-        answer.set_result(read_record(job_id, reply))
-    except Exception as exc:
-        answer.set_exception(exc)
+        return read_record(job_id, reply)
+    except Exception as exc:  # one that cannot be read is its own reader's trouble
+        return exc
+
+
+def _is_queued(record: JobRecord | Exception | None) -> TypeGuard[JobRecord]:
+    return isinstance(record, JobRecord) and record.state == "queued"
+
+
+def _give(answer: "asyncio.Future[JobRecord | None]", record: JobRecord | Exception | None) -> None:
+    if isinstance(record, Exception):
+        answer.set_exception(record)
+    else:
+        answer.set_result(record)
 
 
 def _give_up(asked: "list[tuple[str, asyncio.Future[JobRecord | None]]]") -> None:

@@ -6,9 +6,12 @@ from echelon_producers.seed import TaskGroupManager
 from datetime import UTC, datetime
 from os import environ
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from echelon_configs import Configuration, Echelon, Group, Loaded, UnknownTarget, load
+from echelon_workers.ledger.status import ScopeStatus
+
+from .client import Client
 
 # Strategies that try the echelons below before anything else.
 _DOWNWARD = ("echelon_down", "provider_failover")
@@ -96,6 +99,53 @@ class TaskGroupManager:
             return configuration.groups[reference], None
         echelon = configuration.echelon(reference)
         return configuration.groups[echelon.group], echelon
+
+
+class ConcurrencyController:
+    """Every limit of the running cluster with its use, at all levels: what `Client.cluster_status` says of scopes."""
+
+    def __init__(self, client: Client | str | None = None) -> None:
+        """`client`: one to share, the URL of a Redis, or nothing for ECHELON_REDIS_URL, else REDIS_URL.
+
+        Raises EchelonError when there is no URL.
+        """
+        self._is_own = not isinstance(client, Client)
+        self._client = client if isinstance(client, Client) else Client(client)
+
+    def get_status(self) -> dict[str, Any]:
+        """`cluster`, and by name `groups`, `echelons`, `models`, `nodes` and `pools`: of each scope `concurrency` (its
+        limit), `in_use`, `queue_size`, `waiting`, `rates` (limits with what is `used` in the window) and
+        `next_free_ms`; None is no limit, or in `next_free_ms` when an attempt ends.
+
+        Raises NoConfiguration, Unavailable.
+        """
+        status = self._client.cluster_status()
+        found: dict[str, Any] = {"revision": status.revision, "now_ms": status.now_ms, "cluster": {}}
+        found |= {section: {} for section in _SECTIONS.values()}
+        for scope in status.scopes:
+            if scope.level == "cluster":
+                found["cluster"] = _shown(scope)
+            else:
+                found[_SECTIONS[scope.level]][scope.name] = _shown(scope)
+        return found
+
+    def close(self) -> None:
+        """Close the connections, unless the client was given."""
+        if self._is_own:
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_SECTIONS = {"group": "groups", "echelon": "echelons", "model": "models", "node": "nodes", "pool": "pools"}
+
+
+def _shown(scope: ScopeStatus) -> dict[str, Any]:
+    return {name: value for name, value in scope.to_json().items() if name not in ("level", "name")}
 
 
 def _directory_of(config_loader: object | None) -> Path:

@@ -1,6 +1,7 @@
 """The commands that talk to Redis, against a real server; jobs are answered by hand."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from byhand import Hands, answering, publish
+from byhand import Hands, answering, limited, publish
 from click.testing import CliRunner, Result
 
+from echelon_configs import Limits
 from echelon_producers.cli.program import program
 from echelon_producers.client import Client
 from echelon_workers.ledger.address import Address
@@ -253,6 +255,36 @@ def test_run_never_overwrites_its_input(invoke: Invoke, tmp_path: Path) -> None:
     assert read(source) == [{"prompt": "x"}]
 
 
+@pytest.mark.parametrize("queue_size", [1, 4])
+def test_run_waits_for_room_in_a_full_queue(invoke: Invoke, address: Address, tmp_path: Path, queue_size: int) -> None:
+    publish(address, limited(Limits(queue_size=queue_size)))
+    source = write(tmp_path / "in.jsonl", *({"prompt": f"number {i}"} for i in range(30)))
+    waited: list[int] = []
+
+    def answer(hands: Hands, grant: Grant) -> None:
+        waited.append(int(hands.ledger.redis.llen(hands.ledger.keys.queue("fast_group.echelon1"))))  # type: ignore[arg-type]
+        hands.answer(grant)
+
+    with handling(address, answer):
+        result = invoke("run", str(source), "--out", str(tmp_path / "out.jsonl"), "--target", "fast_group")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "30 answered, 0 failed" in result.stdout
+    assert len(read(tmp_path / "out.jsonl")) == len(waited) == 30
+    assert max(waited) <= queue_size
+
+
+def test_a_line_tried_again_waits_for_room_too(invoke: Invoke, address: Address, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", *({"prompt": f"number {i}"} for i in range(6)))
+    arguments = ("run", str(source), "--out", str(tmp_path / "out.jsonl"), "--target", "fast_group")
+    with handling(address, lambda hands, grant: hands.bury(grant)):
+        assert invoke(*arguments).exit_code == 1
+    publish(address, limited(Limits(queue_size=2)))
+    with answering(address):
+        again = invoke(*arguments)
+    assert again.exit_code == 0
+    assert "6 answered, 0 failed" in again.stdout
+
+
 # echelon status, echelon config publish, echelon worker
 
 
@@ -272,6 +304,39 @@ def test_status_prints_a_table_or_one_document(invoke: Invoke, address: Address)
     assert any(row[:3] == ["by-hand@host", "1", "4"] for row in rows)
     assert "plan_group.echelon1" not in table.stdout
     assert "plan_group.echelon1" in everything.stdout
+
+
+def test_status_shows_limits_that_are_in_use_and_what_waits_for_them(invoke: Invoke, address: Address) -> None:
+    publish(address, limited(Limits(concurrency=1, queue_size=9, requests_per_minute=60)))
+    with Hands(address) as hands:
+        invoke("submit", "fast_group", "one")
+        invoke("submit", "fast_group", "two")
+        idle = invoke("status")
+        hands.take()
+        table, everything = invoke("status"), invoke("status", "--all")
+        scopes = json.loads(invoke("status", "--json").stdout)["scopes"]
+    assert "waits for" not in idle.stdout
+    assert re.search(
+        r"^fast_group.echelon1 .* waits for echelon fast_group.echelon1, \d+ s so far$", table.stdout, re.M
+    )
+    assert re.search(
+        r"^echelon fast_group.echelon1 +1 of 1 +1 of 9 1 of 60 requests a minute +when one ends$", table.stdout, re.M
+    )
+    assert "plan_group" not in table.stdout
+    assert [scope["in_use"] for scope in scopes if scope["name"] == "fast_group.echelon1"] == [1]
+    assert everything.stdout.count("limit of") == 1
+
+
+def test_submit_to_a_full_queue_fails_in_one_line(invoke: Invoke, address: Address) -> None:
+    publish(address, limited(Limits(queue_size=1)))
+    assert invoke("submit", "fast_group", "one").exit_code == 0
+    result = invoke("submit", "fast_group", "two")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(
+        r"echelon: echelon fast_group.echelon1 is full: 1 jobs wait there, 1 may "
+        r"\(would be right: try again in \d+\.\d s\)\n",
+        result.stderr,
+    )
 
 
 GROUPS = "task_groups:\n  fast_group:\n    echelon1: {models: [openai-gpt4], priority: 1}\n"

@@ -4,8 +4,9 @@ import asyncio
 import json
 
 import pytest
-from byhand import QUEUES, Hands, publish
+from byhand import QUEUES, Hands, configuration, limited, publish
 
+from echelon_configs import Limits
 from echelon_producers import AsyncClient, Client, NoConfiguration
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import AsyncLedger, Ledger
@@ -37,7 +38,7 @@ def worked(address: Address) -> Address:
 def read(address: Address, revision: int = 4) -> ClusterStatus:
     ledger = Ledger(address)
     try:
-        return cluster_status(ledger, NAMED, revision)
+        return cluster_status(ledger, configuration(), revision)
     finally:
         ledger.close()
 
@@ -111,11 +112,27 @@ def test_a_cost_has_no_trace_of_binary_addition(worked: Address) -> None:
 
 def test_the_json_is_flat_and_whole(worked: Address) -> None:
     shown = json.loads(json.dumps(read(worked).to_json()))
-    assert list(shown) == ["revision", "now_ms", "server", "totals", "queues", "workers"]
+    assert list(shown) == ["revision", "now_ms", "server", "totals", "queues", "scopes", "workers"]
     assert shown["revision"] == 4
     queue = shown["queues"][1]
     assert (queue["name"], queue["waiting"], queue["waiting_by_priority"]) == (QUEUES[1], 2, {"0": 1, "9": 1})
     assert shown["workers"][0]["queues"] == list(QUEUES[:2])
+
+
+def test_every_scope_is_shown_with_its_limits_and_their_use(address: Address) -> None:
+    publish(address, limited(Limits(concurrency=1, queue_size=5, requests_per_minute=60)))
+    with Client(address.url, namespace=address.namespace) as producer, Hands(address) as hands:
+        producer.submit_many(["one", "two"], target=QUEUES[0])
+        hands.take()
+        shown = json.loads(json.dumps(producer.cluster_status().to_json()))
+    scopes = {f"{scope['level']}:{scope['name']}": scope for scope in shown["scopes"]}
+    assert {scope["level"] for scope in shown["scopes"]} == {"cluster", "group", "echelon", "model", "node"}
+    echelon = scopes[f"echelon:{QUEUES[0]}"]
+    assert (echelon["concurrency"], echelon["in_use"], echelon["queue_size"], echelon["waiting"]) == (1, 1, 5, 1)
+    assert [(rate["unit"], rate["limit"], rate["used"]) for rate in echelon["rates"]] == [("requests", 60, 1)]
+    queue = shown["queues"][0]
+    assert queue["held_by"] == f"echelon:{QUEUES[0]}"
+    assert 0 <= shown["now_ms"] - queue["held_since_ms"] < 10_000
 
 
 def test_an_empty_cluster_has_a_status(address: Address) -> None:
@@ -128,7 +145,7 @@ def test_reading_the_status_writes_nothing(worked: Address) -> None:
     ledger = Ledger(worked)
     ledger.redis.script_load(script("status").text)
     before = ledger.redis.info("persistence")["rdb_changes_since_last_save"]
-    cluster_status(ledger, NAMED, 1)
+    cluster_status(ledger, configuration(), 1)
     assert ledger.redis.info("persistence")["rdb_changes_since_last_save"] == before
     ledger.close()
 
@@ -137,7 +154,7 @@ def test_in_an_event_loop_it_is_the_same(worked: Address) -> None:
     async def main() -> ClusterStatus:
         ledger = AsyncLedger(worked)
         try:
-            return await cluster_status_async(ledger, NAMED, 4)
+            return await cluster_status_async(ledger, configuration(), 4)
         finally:
             await ledger.aclose()
 

@@ -419,6 +419,36 @@ def test_a_concurrency_limit_holds_across_workers(
     assert ledger.redis.hget(ledger.keys.of("scope", f"echelon:{FAST}"), "cu") == b"3"
 
 
+def test_a_grant_that_a_stalled_worker_did_not_use_in_time_lapses_and_is_taken_anew(
+    start: Start, client: Client, ledger: Ledger, tmp_path: Path, arrivals: Arrivals
+) -> None:
+    publish_changed(ledger, tmp_path, "priority: 1,", "priority: 1, rpm_limit: 1000,")
+    jobs = client.submit_many(["stall 0.5", *["say late"] * 5], target=FAST)
+    start()
+    for job in jobs:
+        client.result(job, 20)
+    assert sorted(arrivals()) == sorted(jobs), "each was called once"
+    assert {client.status(job).attempts for job in jobs} == {1}
+    leases = [int(ledger.redis.hget(ledger.keys.of("job", job), "lease") or 0) for job in jobs]
+    assert leases[0] == 1
+    assert min(leases[1:]) == 2, "those granted beside the one that stalled were granted again"
+    status = client.cluster_status()
+    used = {scope.name: scope.rates[0].used for scope in status.scopes if scope.rates and scope.level == "echelon"}
+    assert used[FAST] == 6, "what was not used is not counted"
+
+
+def test_tokens_are_settled_with_what_the_provider_counted(
+    start: Start, client: Client, ledger: Ledger, tmp_path: Path
+) -> None:
+    publish_changed(ledger, tmp_path, "priority: 1,", "priority: 1, tpm_limit: 5000,")
+    start()
+    jobs = client.submit_many(["say so"] * 6, target=FAST)
+    for job in jobs:
+        client.result(job, 20)
+    echelon = next(scope for scope in client.cluster_status().scopes if scope.name == FAST and scope.rates)
+    assert (echelon.rates[0].unit, echelon.rates[0].used) == ("tokens", 6 * 12)
+
+
 def held_by(client: Client) -> str:
     return next(queue.held_by for queue in client.cluster_status().queues if queue.name == FAST)
 

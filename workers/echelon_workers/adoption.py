@@ -15,6 +15,7 @@ from uuid import uuid4
 from echelon_configs import Configuration, UnknownTarget
 
 from .ledger.job import RequestInvalid, parse_request
+from .ledger.needs import NeverFits, Rooms
 from .ledger.verbs import NewJob
 
 #: Options of Celery that would need its own machinery; each with what to do instead.
@@ -65,6 +66,9 @@ def _job(id: str, message: dict[str, Any], headers: dict[str, Any], configuratio
     try:
         resolved = configuration.resolve(task, node=node)
         request = parse_request(kwargs)
+        usual, worst, max_tokens = _rooms(configuration).of(resolved).needs(request)
+    except NeverFits as exc:
+        raise _Reason(f"request: {exc}") from exc
     except (UnknownTarget, RequestInvalid) as exc:
         raise _Reason(str(exc)) from exc
     return NewJob(
@@ -76,7 +80,20 @@ def _job(id: str, message: dict[str, Any], headers: dict[str, Any], configuratio
         priority=_priority(message),
         deadline_ms=_deadline_ms(headers, configuration),
         foreign=True,
+        input_tokens=usual,
+        worst_input_tokens=worst,
+        max_tokens=max_tokens,
     )
+
+
+#: Those of the configuration that was last adopted under.
+_last: list[Rooms] = []
+
+
+def _rooms(configuration: Configuration) -> Rooms:
+    if not _last or _last[0].configuration is not configuration:
+        _last[:] = [Rooms(configuration)]
+    return _last[0]
 
 
 def _headers(message: dict[str, Any]) -> dict[str, Any]:

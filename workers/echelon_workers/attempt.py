@@ -18,17 +18,31 @@ from celery.utils.log import get_logger
 from echelon_configs import CallOverrides, CallSettings, Instance, Node, Thinking
 
 from .decision import ANSWER, Decision, decide
-from .errors import AttemptFailed, BadRequest, Retry, TimedOut, UnknownFailure
+from .errors import (
+    AttemptFailed,
+    AuthenticationFailed,
+    BadRequest,
+    ContextTooLong,
+    QuotaExhausted,
+    RateLimited,
+    Retry,
+    TimedOut,
+    UnknownFailure,
+)
 from .hand import Held
 from .ledger.job import Answer, JobRequest, RequestInvalid, Usage
-from .ledger.verbs import Finish, Settlement, finish, settle
+from .ledger.verbs import Ending, Finish, Settlement, finish, settle
 from .outcome import End, celery_failure, celery_success
-from .providers import Call
+from .providers import Call, GrantLapsed
+from .quotas import Stated, stated
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
 logger = get_logger(__name__)
+
+#: Failures of a request that no model has read.
+_UNREAD = (RateLimited, QuotaExhausted, AuthenticationFailed, BadRequest, ContextTooLong)
 
 #: Settings of a call that a job may bring itself.
 _OWN = ("temperature", "max_tokens", "function_calling", "response_format")
@@ -51,11 +65,13 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one attempt came to: an answer or a failure, when it started and how long it took."""
+    """What one attempt came to: an answer or a failure, when it started and how long it took, and what the provider
+    stated of its own limits."""
 
     result: Answer | AttemptFailed
     started_ms: int
     took_ms: int
+    stated: Stated
 
 
 async def attempt(runtime: "Runtime", held: Held) -> End:
@@ -67,6 +83,8 @@ async def attempt(runtime: "Runtime", held: Held) -> End:
         outcome = await call(runtime, prepared)
         decision = judge(prepared, outcome)
         return await report(runtime, prepared, outcome, decision)
+    except GrantLapsed:
+        return await _let_lapse(runtime, held)
     except asyncio.CancelledError:
         return await stopped(runtime, held)
 
@@ -127,10 +145,20 @@ def tried_before(trail: str) -> dict[str, Retry]:
 
 
 async def call(runtime: "Runtime", context: Context) -> Outcome:
-    """Call the provider under the attempt's timeout, and classify whatever comes."""
+    """Call the provider under the attempt's timeout, and classify whatever comes. Raises GrantLapsed if it was too late
+    for the call to be sent."""
+
+    def sending() -> None:
+        if not runtime.hand.send(context.held):
+            raise GrantLapsed
+        runtime.taker.sent_one()
+
     started_ms, began = runtime.now_ms(), time.monotonic()
     result: Answer | AttemptFailed
+    headers: Mapping[str, str]
     try:
+        if not getattr(runtime.providers, "announces_sending", False):
+            sending()
         async with asyncio.timeout(context.timeout_s + 1.0):
             answered = await runtime.providers.complete(
                 Call(
@@ -140,17 +168,20 @@ async def call(runtime: "Runtime", context: Context) -> Outcome:
                     timeout_s=context.timeout_s,
                     job_id=context.held.grant.id,
                     attempt=context.number,
+                    sending=sending,
                 )
             )
-        result = answered.answer
+        result, headers = answered.answer, answered.rate_limits
+    except GrantLapsed:
+        raise
     except AttemptFailed as failure:
-        result = failure
+        result, headers = failure, failure.headers
     except TimeoutError:
-        result = TimedOut(f"no answer within {context.timeout_s:g} s")
+        result, headers = TimedOut(f"no answer within {context.timeout_s:g} s"), {}
     except Exception as exc:
         logger.exception("the provider of %s raised what it should not", context.instance.name)
-        result = UnknownFailure(f"{type(exc).__name__} in the provider of {context.instance.name}")
-    return Outcome(result, started_ms, int((time.monotonic() - began) * 1000))
+        result, headers = UnknownFailure(f"{type(exc).__name__} in the provider of {context.instance.name}"), {}
+    return Outcome(result, started_ms, int((time.monotonic() - began) * 1000), stated(headers))
 
 
 def judge(context: Context, outcome: Outcome) -> Decision:
@@ -224,7 +255,16 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
         input_tokens=_counted(usage.input_tokens),
         output_tokens=_counted(usage.output_tokens),
         cost_usd=result.cost_usd or "0",
+        counted_tokens=_against_limits(result),
+        stated=str(outcome.stated),
     )
+
+
+def _against_limits(result: Answer | AttemptFailed) -> int | None:
+    """The tokens that the provider has counted; None where nobody knows, as of a call that was cut off."""
+    if result.usage is not None and (tokens := result.usage.input_tokens + result.usage.output_tokens) > 0:
+        return _counted(tokens)
+    return 0 if isinstance(result, _UNREAD) else None
 
 
 def _counted(tokens: int) -> int:
@@ -237,6 +277,13 @@ async def _bury_unprepared(runtime: "Runtime", held: Held, failure: AttemptFaile
     return End("dead", f"{failure.code}: {failure.message}")
 
 
+async def _let_lapse(runtime: "Runtime", held: Held) -> End:
+    """This worker did not come to the call in time: the grant goes back whole, and is taken anew."""
+    runtime.taker.too_many()
+    await put_away(runtime, held, "unused", {})
+    return End("given_back", "its grant was not used in time, and is taken anew")
+
+
 async def stopped(runtime: "Runtime", held: Held) -> End:
     """The attempt was stopped from outside; `held.stop` says why."""
     why = held.stop or "return"
@@ -246,11 +293,11 @@ async def stopped(runtime: "Runtime", held: Held) -> End:
     if why == "cancel":
         await put_away(runtime, held, "cancel", {"code": "cancelled", "message": "cancelled while it ran"})
         return End("cancelled", "cancelled while it ran")
-    await put_away(runtime, held, "return", {})
+    await put_away(runtime, held, "return" if held.sent else "unused", {})
     return End("given_back", "given back to its queue")
 
 
-async def put_away(runtime: "Runtime", held: Held, ending: Any, reason: Mapping[str, Any]) -> None:
+async def put_away(runtime: "Runtime", held: Held, ending: Ending, reason: Mapping[str, Any]) -> None:
     """Settle a job that ends without an outcome of its own."""
     grant = held.grant
     message = str(reason.get("message", ""))
@@ -259,7 +306,7 @@ async def put_away(runtime: "Runtime", held: Held, ending: Any, reason: Mapping[
         lease=grant.lease,
         ending=ending,
         reason=_json(reason),
-        foreign_result=celery_failure(grant.id, message) if grant.foreign and ending != "return" else "",
+        foreign_result=celery_failure(grant.id, message) if grant.foreign and ending in ("bury", "cancel") else "",
     )
     await runtime.outbox.send(settle([settlement], runtime.terms))
     runtime.hand.put_down(held)

@@ -36,10 +36,10 @@ class Delivery:
         """How many more jobs this worker can start now."""
         return max(0, self._pool.free - self._behind)
 
-    def hand_over(self, grant: Grant, deliver: Deliver) -> None:
+    def hand_over(self, grant: Grant, asked_at: float, deliver: Deliver) -> None:
         """Give one grant to Celery. A job that comes back before Celery has done with its last attempt waits for that:
         Celery knows a task by its id, and two of them at a time would mix up its events and its revokes."""
-        held = self._hand.take_up(grant)
+        held = self._hand.take_up(grant, asked_at)
         earlier = self._hand.task_of_job(grant.id)
         if earlier is None:
             self._start(held, deliver)

@@ -1,6 +1,7 @@
 """What this worker holds in its hand: every granted job, from take until Redis has acknowledged its end."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +14,28 @@ Stop = Literal["cancel", "return", "lost"]
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """One granted job. `task` runs it; `stop` says why it was stopped; `done` that its end is on record."""
+    """One granted job, asked for at `asked_at` (`time.monotonic`).
+
+    `task` runs it; `sent` says that its call is on its way, `stop` why it was stopped, `done` that its end is on
+    record.
+    """
 
     grant: Grant
+    asked_at: float
     task: "asyncio.Task[None] | None" = None
     stop: Stop | None = None
+    sent: bool = False
     done: bool = False
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether its grant is too old for a call to be made on it: the call might arrive out of its window.
+
+        It counts from before the grant was given, on this machine's monotonic clock, so no clock needs to be right; a
+        process that was stopped has grown older too.
+        """
+        within_ms = self.grant.use_within_ms
+        return within_ms is not None and (time.monotonic() - self.asked_at) * 1000 > within_ms
 
     def halt(self, why: Stop) -> None:
         """Stop the job's attempt: its call is closed, and the attempt settles the job as `why` says."""
@@ -32,6 +49,8 @@ class Hand:
     """The held jobs of one worker, found by lease, by job and by the task that runs them."""
 
     def __init__(self) -> None:
+        #: granted under a rate, and not yet sent: these have to be sent at once
+        self.urgent = 0
         self._by_lease: dict[tuple[str, str], Held] = {}
         self._by_task: dict[asyncio.Task[None], Held] = {}
         self._by_job: dict[str, asyncio.Task[None]] = {}
@@ -42,10 +61,21 @@ class Hand:
     def __iter__(self) -> Iterator[Held]:
         return iter(list(self._by_lease.values()))
 
-    def take_up(self, grant: Grant) -> Held:
+    def take_up(self, grant: Grant, asked_at: float) -> Held:
         """A grant came in: hold it."""
-        held = self._by_lease[(grant.id, grant.lease)] = Held(grant)
+        held = self._by_lease[(grant.id, grant.lease)] = Held(grant, asked_at)
+        self.urgent += grant.use_within_ms is not None
         return held
+
+    def send(self, held: Held) -> bool:
+        """The job's call is about to go: whether it still may."""
+        if held.sent:
+            return True
+        if held.lapsed:
+            return False
+        held.sent = True
+        self.urgent -= held.grant.use_within_ms is not None
+        return True
 
     def runs_in(self, held: Held, task: "asyncio.Task[None]") -> None:
         """This task runs the job."""
@@ -79,4 +109,5 @@ class Hand:
     def put_down(self, held: Held) -> None:
         """The job's end is on record: hold it no more."""
         held.done = True
-        self._by_lease.pop((held.grant.id, held.grant.lease), None)
+        if self._by_lease.pop((held.grant.id, held.grant.lease), None) and not held.sent:
+            self.urgent -= held.grant.use_within_ms is not None

@@ -4,7 +4,6 @@ Everything here lives in the pool's event loop. Celery's main thread reaches it 
 """
 
 import asyncio
-import logging
 import os
 import signal
 import time
@@ -26,6 +25,7 @@ from .heartbeat import Heartbeat
 from .ledger import revisions
 from .ledger.client import AsyncLedger, Ledger
 from .ledger.ending import close_within, end_tasks
+from .loop import collect_less
 from .outbox import Outbox
 from .pool import TaskPool
 from .settings import WorkerSettings
@@ -37,11 +37,6 @@ logger = get_logger(__name__)
 
 #: The pool bounds the calls in flight, and it may grow; the HTTP client is only not to be in its way.
 MOST_CONNECTIONS = 4096
-
-
-#: Libraries that tell of every single call at INFO.
-for _talkative in ("httpx", "httpx2", "google_genai", "google_genai.models"):
-    logging.getLogger(_talkative).setLevel(logging.WARNING)
 
 
 class NothingPublished(RuntimeError):
@@ -167,7 +162,7 @@ class Runtime:
 
     async def _serve_prepared(self, served: list[tuple[str, str]], names: set[str], deliver: Deliver) -> None:
         await self._prepare(names)
-        self.taker.serve(served, lambda grant: self.delivery.hand_over(grant, deliver))
+        self.taker.serve(served, lambda grant, asked_at: self.delivery.hand_over(grant, asked_at, deliver))
 
     def _usable(self, queue: str) -> list[str]:
         """The queue's instances that this worker has a key for, each once."""
@@ -175,12 +170,13 @@ class Runtime:
         return [name for name in names if self.providers.has_key(self.configuration.instances[name])]
 
     async def _prepare(self, names: set[str]) -> None:
-        """Load the providers' libraries before the first job is taken: that holds up the loop for seconds."""
+        """Load what the instances need before the first job is taken, and not beside it."""
         for name in sorted(names):
             try:
                 await asyncio.to_thread(self.providers.prepare, [self.configuration.instances[name]])
             except AttemptFailed as exc:
                 logger.warning("instance %s cannot be used: %s", name, exc)
+        collect_less()
 
     # Ending
 
@@ -208,7 +204,7 @@ class Runtime:
         self._hurry.clear()
         for held in self.hand:
             if held.task is None:
-                await put_away(self, held, "return", {})
+                await put_away(self, held, "unused", {})
             else:
                 held.halt("return")
         await self._empty_handed_within(10.0)

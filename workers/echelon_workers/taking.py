@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 MOST_A_TAKE = 100
+#: A worker sends about a call a millisecond. So many it has granted and not yet sent under a rate limit, and no more:
+#: what is granted is sent within some twenty milliseconds, and what comes back in a clump is spread over the workers.
+MOST_URGENT = 16
 #: How often an idle worker looks for jobs that nobody announced (a plain Celery client pushes without a word).
 SAFETY_POLL_S = 1.0
 #: What `_take_once` answers: a full worker waits for a slot, an idle one for work; neither knows when.
 FULL_S, IDLE_S = float("-inf"), float("inf")
 
-Deliver = Callable[[Grant], None]
+#: Gives one grant to who runs it, with the moment (`time.monotonic`) at which it was asked for.
+Deliver = Callable[[Grant, float], None]
 
 
 class Taker:
@@ -46,6 +50,8 @@ class Taker:
         self._turn = 0
         self._sequence = 0
         self._claimed = 0
+        self._most = MOST_URGENT
+        self._hurried = False
 
     def serve(self, queues: Sequence[tuple[str, str]], deliver: Deliver) -> None:
         """From now on, take for these queues (each with its instances, comma-separated) and deliver here."""
@@ -57,6 +63,15 @@ class Taker:
         """Take nothing until `serve` is called again. A take under way is still delivered."""
         self._serving.clear()
         self._woken.set()
+
+    def too_many(self) -> None:
+        """A grant lapsed before its call could be made: take fewer at a time. Every further take adds one again."""
+        self._most = max(1, self._most // 2)
+
+    def sent_one(self) -> None:
+        """A call is on its way: there is room for more that have to be sent at once."""
+        if self._hurried and self._runtime.hand.urgent <= self._most // 2:
+            self._woken.set()
 
     def wake(self) -> None:
         """There may be work, or room for it."""
@@ -100,6 +115,8 @@ class Taker:
         if free == 0:
             return FULL_S
         want = min(free, MOST_A_TAKE)
+        urgent = max(0, self._most - self._runtime.hand.urgent)
+        self._most = min(MOST_URGENT, self._most + 1)
         queues = self._rotated()
         verb = take(
             self._runtime.name,
@@ -107,17 +124,20 @@ class Taker:
             self._claimed,
             queues,
             want=want,
+            urgent=urgent,
             fills=want == free,
             terms=self._runtime.terms,
         )
+        asked_at = time.monotonic()
         taken = await self._runtime.ledger.run(verb)
         self._sequence += 1
         self._claimed = self._sequence
         self._runtime.saw_time(taken.now_ms)
         self._say_broken(taken.broken)
-        self._hand_out(taken.grants)
+        self._hand_out(taken.grants, asked_at)
         for raw in taken.raws:
             await self._adopt(raw)
+        self._hurried = urgent < self._most or len(taken.grants) >= urgent
         if taken.grants or taken.raws:
             await asyncio.sleep(0)
             return None
@@ -137,12 +157,12 @@ class Taker:
         self._turn = (self._turn + 1) % len(self._queues)
         return self._queues[self._turn :] + self._queues[: self._turn]
 
-    def _hand_out(self, grants: list[Grant]) -> None:
+    def _hand_out(self, grants: list[Grant], asked_at: float) -> None:
         deliver = self._deliver
         if deliver is None:
             raise AssertionError("taken before there was somebody to deliver to")
         for grant in grants:
-            deliver(grant)
+            deliver(grant, asked_at)
 
     async def _idle(self, wait_s: float) -> None:
         """Wait to be woken: by a publish, by a slot that got free, by the time, or by what the safety poll found."""

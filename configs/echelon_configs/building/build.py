@@ -9,7 +9,6 @@ from echelon_configs.configuration import Configuration, Defaults
 from echelon_configs.fallbacks import PoolFallback
 from echelon_configs.groups import Echelon, Group
 from echelon_configs.instances import Instance
-from echelon_configs.limits import Limits
 from echelon_configs.pools import Pool
 from echelon_configs.queues import Member, Queue
 from echelon_configs.reading.checks import kept
@@ -32,7 +31,7 @@ def build(draft: Draft) -> Configuration:
         global_fallback=fallback,
         concurrency=levels,
         rate_limiting=draft.rate_limiting,
-        limits=Limits(rate=draft.rate),
+        limits=draft.limits,
         defaults=Defaults(**given(deadline_s=draft.defaults.deadline_s, retention_s=draft.defaults.retention_s)),
     )
 
@@ -53,7 +52,7 @@ def _pool(written: DraftPool, draft: Draft) -> Pool:
         description=raw.description,
         task_groups=kept(raw.task_groups, draft),
         fallback=PoolFallback(**inner),
-        limits=Limits(rate=written.rate),
+        limits=written.limits,
         **stated,
     )
 

@@ -29,7 +29,7 @@ def build_node(written: DraftNode, draft: Draft, levels: ConcurrencyLevels) -> N
         polling_pool=pool,
         system_prompt=raw.system_prompt,
         overrides=_node_overrides(raw),
-        limits=build_limits(_node_limits(raw), levels.node, levels),
+        limits=build_limits(_node_limits(raw), levels.node, levels, written.rate),
     )
 
 

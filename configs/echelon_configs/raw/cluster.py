@@ -5,7 +5,7 @@ from pydantic import Field
 from echelon_configs.raw.fallbacks import RawGlobalFallback
 from echelon_configs.raw.fields import Raw, Seconds
 from echelon_configs.raw.groups import RawGroup
-from echelon_configs.raw.limits import RawConcurrencyControl, RawRateLimiting
+from echelon_configs.raw.limits import RawConcurrencyControl, RawTopRateLimiting
 from echelon_configs.raw.nodes import RawNode
 from echelon_configs.raw.pools import RawPool
 
@@ -31,7 +31,7 @@ class RawCluster(RawWorkflow):
     polling_pools: dict[str, RawPool] | None = Field(default=None, description="polling pools by name")
     global_fallback: RawGlobalFallback | None = Field(default=None, description="what holds where a group says nothing")
     concurrency_control: RawConcurrencyControl | None = Field(default=None, description="concurrency, level by level")
-    rate_limiting: RawRateLimiting | None = Field(
-        default=None, description="rate of the whole cluster, and the sizes of rate limits named without any"
+    rate_limiting: RawTopRateLimiting | None = Field(
+        default=None, description="rates of the whole cluster, and the sizes of rates named without any"
     )
     defaults: RawDefaults | None = Field(default=None, description="what holds for a job that says nothing")

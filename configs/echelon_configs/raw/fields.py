@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from echelon_configs.conventions import VENDORS
 from echelon_configs.problems import any_of, nearest
-from echelon_configs.registry import DOTTED_PATH, Kind, Registry
+from echelon_configs.registry import DOTTED_PATH, OPEN_KINDS, Kind, Registry
 
 MOST = 1_000_000_000
 LONGEST_S = 31 * 86_400
@@ -41,9 +41,8 @@ def _name_of(kind: Kind) -> AfterValidator:
             near = nearest(written, known, 1)
             start = f"did you mean {near[0]}? " if near else ""
             shown = written if len(written) <= 60 else f"{written[:57]}..."
-            raise wrong(
-                f"there is no {_NOUNS[kind]} {shown!r}", f"{start}known: {any_of(known)}, or package.module:Class"
-            )
+            own = ", or package.module:Class" if kind in OPEN_KINDS else ""
+            raise wrong(f"there is no {_NOUNS[kind]} {shown!r}", f"{start}known: {any_of(known)}{own}")
         return found
 
     return AfterValidator(check)
@@ -59,8 +58,10 @@ _NOUNS: dict[Kind, str] = {
 
 
 def _name_schema(kind: Kind) -> WithJsonSchema:
-    own = {"type": "string", "pattern": f"^{DOTTED_PATH.pattern}$"}
-    return WithJsonSchema({"anyOf": [{"type": "string", "enum": [], "x-names": kind}, own]})
+    named: dict[str, Any] = {"type": "string", "enum": [], "x-names": kind}
+    if kind not in OPEN_KINDS:
+        return WithJsonSchema(named)
+    return WithJsonSchema({"anyOf": [named, {"type": "string", "pattern": f"^{DOTTED_PATH.pattern}$"}]})
 
 
 def _format(value: Any) -> Any:

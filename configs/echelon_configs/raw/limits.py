@@ -1,5 +1,7 @@
 """Limits as written: rates with their algorithms, and the concurrency of each level."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from echelon_configs.raw.fields import AlgorithmName, Amount, Limit, Raw, Seconds
@@ -30,6 +32,22 @@ class RawRateLimiting(RawTokenBucket, RawSlidingWindow):
     )
     token_bucket: RawTokenBucket | None = Field(default=None, description="sizes of the token bucket")
     sliding_window: RawSlidingWindow | None = Field(default=None, description="sizes of the sliding window")
+
+
+class RawWideRateLimiting(RawRateLimiting):
+    """Rates of what has no other limits of its own: a pool, or the whole cluster."""
+
+    rpm_limit: Limit = Field(default=None, description="requests in any 60 seconds; 0 or none is no limit")
+    tpm_limit: Limit = Field(default=None, description="tokens in any 60 seconds; 0 or none is no limit")
+
+
+class RawTopRateLimiting(RawWideRateLimiting):
+    """Rates of the whole cluster, the sizes of rates named without any, and how tokens are estimated."""
+
+    estimate: Literal["typical", "worst_case"] | None = Field(
+        default=None,
+        description="tokens a job reserves before its call: what such a job usually takes, or all that it can take",
+    )
 
 
 class RawLevel(Raw):

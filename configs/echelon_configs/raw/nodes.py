@@ -4,7 +4,7 @@ from pydantic import Field
 
 from echelon_configs.raw.calls import RawCallSettings
 from echelon_configs.raw.fields import Limit, Name, Raw, Seconds, Text
-from echelon_configs.raw.limits import ScopeLimits
+from echelon_configs.raw.limits import RawRateLimiting, ScopeLimits
 
 
 class RawTask(Raw):
@@ -38,6 +38,7 @@ class RawNodeConfig(ScopeLimits, RawCallSettings):
     system_prompt: Text | None = Field(default=None, description="put before each of its jobs that has none")
     task_config: RawTask | None = Field(default=None, description="`timeout` and `max_retries` together")
     concurrency_config: RawNodeConcurrency | None = Field(default=None, description="the node's own concurrency")
+    rate_limiting: RawRateLimiting | None = Field(default=None, description="a rate of requests, beside `rpm_limit`")
 
 
 class RawNode(RawNodeConfig):

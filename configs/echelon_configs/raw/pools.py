@@ -4,7 +4,7 @@ from pydantic import Field
 
 from echelon_configs.raw.fallbacks import RawPoolFallback
 from echelon_configs.raw.fields import Count, Name, Raw, SchedulerName, Seconds, Text
-from echelon_configs.raw.limits import RawRateLimiting
+from echelon_configs.raw.limits import RawWideRateLimiting
 
 
 class RawPool(Raw):
@@ -22,5 +22,5 @@ class RawPool(Raw):
     recovery_time: Seconds | None = Field(
         default=None, description="seconds before an unhealthy instance is tried again"
     )
-    rate_limiting: RawRateLimiting | None = Field(default=None, description="rate of what goes through the pool")
+    rate_limiting: RawWideRateLimiting | None = Field(default=None, description="rates of what goes through the pool")
     fallback_config: RawPoolFallback | None = Field(default=None, description="what happens when an instance fails")

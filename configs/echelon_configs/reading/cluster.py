@@ -7,7 +7,7 @@ from echelon_configs.problems import Problems
 from echelon_configs.raw.cluster import RawCluster, RawDefaults
 from echelon_configs.raw.fallbacks import RawGlobalFallback
 from echelon_configs.raw.fields import Raw
-from echelon_configs.raw.limits import RawConcurrencyControl, RawLevels, RawRateLimiting
+from echelon_configs.raw.limits import RawConcurrencyControl, RawLevels, RawTopRateLimiting
 from echelon_configs.reading.drafts import Draft, Reading
 from echelon_configs.reading.groups import read_group
 from echelon_configs.reading.nodes import read_nodes
@@ -24,8 +24,8 @@ def read_cluster(document: Marked, reading: Reading) -> Draft:
     """Everything `_task_groups.yaml` says, and the files it names."""
     draft = Draft()
     report_unknown(document, tuple(RawCluster.model_fields), reading.problems)
-    rates = _section(document, "rate_limiting", RawRateLimiting, reading)
-    draft.rate_limiting, draft.rate = resolve_top(rates, document.get("rate_limiting"), reading.problems)
+    rates = _section(document, "rate_limiting", RawTopRateLimiting, reading)
+    draft.rate_limiting, draft.limits = resolve_top(rates, document.get("rate_limiting"), reading.problems)
     draft.global_fallback = _section(document, "global_fallback", RawGlobalFallback, reading) or draft.global_fallback
     draft.defaults = _section(document, "defaults", RawDefaults, reading) or draft.defaults
     draft.concurrency = _concurrency(document, reading) or draft.concurrency

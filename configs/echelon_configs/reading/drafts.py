@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from echelon_configs.conventions import Vendor
-from echelon_configs.limits import RateLimit, RateLimiting
+from echelon_configs.limits import Limits, RateLimit, RateLimiting
 from echelon_configs.problems import Problems
 from echelon_configs.raw.cluster import RawDefaults
 from echelon_configs.raw.fallbacks import RawGlobalFallback
@@ -51,7 +51,7 @@ class DraftPool:
     name: str
     node: Marked
     raw: RawPool | None
-    rate: RateLimit | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True)
@@ -59,6 +59,7 @@ class DraftNode:
     name: str
     node: Marked
     raw: RawNode | None
+    rate: RateLimit | None = None
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class Draft:
     global_fallback: RawGlobalFallback = field(default_factory=RawGlobalFallback)
     concurrency: RawConcurrencyControl = field(default_factory=RawConcurrencyControl)
     rate_limiting: RateLimiting = field(default_factory=RateLimiting)
-    rate: RateLimit | None = None
+    limits: Limits = field(default_factory=Limits)
     defaults: RawDefaults = field(default_factory=RawDefaults)
 
 

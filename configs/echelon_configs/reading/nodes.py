@@ -8,6 +8,7 @@ from echelon_configs.raw.cluster import RawWorkflow
 from echelon_configs.raw.nodes import RawNode
 from echelon_configs.reading.drafts import Draft, DraftNode, Reading
 from echelon_configs.reading.names import check_name
+from echelon_configs.reading.rates import resolve_rate
 from echelon_configs.reading.validate import report_unknown, shown, validate
 from echelon_configs.text.marked import Marked, Place
 
@@ -59,7 +60,9 @@ def _read_node(name: str, written: Marked, draft: Draft, reading: Reading) -> No
     raw = validate(RawNode, flat, problems, reading.registry)
     if raw is not None:
         _report_two_spellings(flat, problems)
-    draft.nodes[name] = DraftNode(name, flat, raw)
+    rates = raw.rate_limiting if raw else None
+    rate = resolve_rate(rates, flat.get("rate_limiting"), draft.rate_limiting, problems)
+    draft.nodes[name] = DraftNode(name, flat, raw, rate)
 
 
 def _is_foreign(written: Marked, problems: Problems) -> bool:

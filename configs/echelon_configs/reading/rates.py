@@ -1,8 +1,14 @@
 """A rate limit as written, with its sizes found."""
 
-from echelon_configs.limits import RateLimit, RateLimiting
+from echelon_configs.limits import Limits, RateLimit, RateLimiting
 from echelon_configs.problems import Problems
-from echelon_configs.raw.limits import RawRateLimiting, RawSlidingWindow, RawTokenBucket
+from echelon_configs.raw.limits import (
+    RawRateLimiting,
+    RawSlidingWindow,
+    RawTokenBucket,
+    RawTopRateLimiting,
+    RawWideRateLimiting,
+)
 from echelon_configs.text.marked import Marked
 
 _SIZES = {
@@ -36,23 +42,43 @@ def resolve_rate(
     return inherited if _limits(inherited) else None
 
 
-def resolve_top(
-    raw: RawRateLimiting | None, node: Marked | None, problems: Problems
-) -> tuple[RateLimiting, RateLimit | None]:
-    """The top-level `rate_limiting`: the sizes of both algorithms, and the rate of the cluster as a whole."""
+def resolve_wide(raw: RawWideRateLimiting | None, node: Marked | None, top: RateLimiting, problems: Problems) -> Limits:
+    """The rates in force for a pool. `rpm_limit` and `tpm_limit` alone name no algorithm, and take no sizes."""
     if raw is None or node is None:
-        return RateLimiting(), None
+        return Limits()
+    rate = resolve_rate(raw, node, top, problems) if _names_a_rate(raw) else None
+    return _wide(raw, rate)
+
+
+def resolve_top(raw: RawTopRateLimiting | None, node: Marked | None, problems: Problems) -> tuple[RateLimiting, Limits]:
+    """The top-level `rate_limiting`: the sizes of both algorithms, and the rates of the cluster as a whole."""
+    if raw is None or node is None:
+        return RateLimiting(), Limits()
     algorithm = raw.algorithm or _algorithm_meant(raw) or "token_bucket"
     sizes = {name: _sizes(raw, name, node, problems) for name in _SIZES}
     rate = sizes[algorithm] if algorithm in sizes else _sizes(raw, algorithm, node, problems)
-    if raw.enabled and rate is None:
+    if raw.enabled and rate is None and _names_a_rate(raw):
         problems.warning(
             node,
             f"{algorithm} has no sizes: the cluster as a whole has no rate limit",
             f"write {' and '.join(_SIZES[algorithm])}, or enabled: false",
         )
-    in_force = rate if raw.enabled and rate is not None and _limits(rate) else None
-    return RateLimiting(enabled=in_force is not None, algorithm=algorithm, **sizes), in_force
+    limits = _wide(raw, rate if rate is not None and _limits(rate) else None)
+    enabled = limits != Limits()
+    return RateLimiting(enabled=enabled, algorithm=algorithm, estimate=raw.estimate or "typical", **sizes), limits
+
+
+def _wide(raw: RawWideRateLimiting, rate: RateLimit | None) -> Limits:
+    if not raw.enabled:
+        return Limits()
+    return Limits(requests_per_minute=raw.rpm_limit or None, tokens_per_minute=raw.tpm_limit or None, rate=rate)
+
+
+def _names_a_rate(raw: RawWideRateLimiting) -> bool:
+    """Whether an algorithm or sizes are written, or else nothing that would be of use without them."""
+    if raw.algorithm is not None or any(_given(raw, name) for name in _SIZES):
+        return True
+    return not raw.model_fields_set & {"rpm_limit", "tpm_limit", "estimate"}
 
 
 def _algorithm_meant(raw: RawRateLimiting) -> str | None:
@@ -68,7 +94,7 @@ def _given(raw: RawRateLimiting, algorithm: str) -> bool:
 def _sizes(raw: RawRateLimiting, algorithm: str, node: Marked, problems: Problems) -> RateLimit | None:
     """The sizes written for `algorithm`: flat, or under its name. None when there are none."""
     if algorithm not in _SIZES:
-        # A user's own algorithm takes whatever sizes stand beside its name.
+        # One that only the registry knows takes whatever sizes stand beside its name.
         return RateLimit(
             algorithm=algorithm,
             bucket_size=raw.bucket_size,

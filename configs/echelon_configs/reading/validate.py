@@ -106,6 +106,7 @@ def _report(cls: type[Raw], node: Marked, error: ErrorDetails, problems: Problem
         key = str(location[-1])
         known = _keys_at(cls, location[:-1])
         advice = f"did you mean {_OTHER_WORDS[key]}?" if _OTHER_WORDS.get(key) in known else ""
+        advice = advice or _elsewhere(cls, location[:-1], key)
         name = "<hidden>" if is_literal_secret(key) else key[:60]
         problems.error(parent.key(key), f"unknown key {name!r}", advice or problems.did_you_mean(key, known), path=path)
         return
@@ -163,8 +164,26 @@ def _out_of_range(kind: str, context: dict[str, Any], value: Any) -> tuple[str, 
     return f"{shown(value)} is out of range", "see docs/config.md"
 
 
+def _elsewhere(cls: type[Raw], location: tuple[str | int, ...], key: str) -> str:
+    """What to write for a key that is known one step further in, or one step further out."""
+    here = _model_at(cls, location)
+    for name, field in here.model_fields.items() if here else ():
+        inner = _model_in(field.annotation)
+        if inner is not None and key in inner.model_fields:
+            return f"write it under {name}:"
+    if location and key in _keys_at(cls, location[:-1]):
+        return f"write it beside {location[-1]}:, not in it"
+    return ""
+
+
 def _keys_at(cls: type[Raw], location: tuple[str | int, ...]) -> tuple[str, ...]:
-    """The keys known at a place, found by walking the annotations."""
+    """The keys known at a place."""
+    model = _model_at(cls, location)
+    return tuple(model.model_fields) if model is not None else ()
+
+
+def _model_at(cls: type[Raw], location: tuple[str | int, ...]) -> type[Raw] | None:
+    """The mapping that is written at a place, found by walking the annotations."""
     kind: Any = cls
     for key in location:
         model = _model_in(kind)
@@ -172,8 +191,7 @@ def _keys_at(cls: type[Raw], location: tuple[str | int, ...]) -> tuple[str, ...]
             kind = model.model_fields[key].annotation
         else:
             kind = next((argument for argument in reversed(get_args(_container_in(kind)))), None)
-    model = _model_in(kind)
-    return tuple(model.model_fields) if model is not None else ()
+    return _model_in(kind)
 
 
 def _model_in(kind: Any) -> type[Raw] | None:

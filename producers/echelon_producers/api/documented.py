@@ -57,7 +57,13 @@ class Error(Problem):
 
     code: str
     problems: list[Problem] = Field([], description="all that is wrong with a job")
-    job_ids: list[str] = Field([], description="of a submit that found no Redis: ids to send the same jobs with again")
+    job_ids: list[str] = Field(
+        [], description="of a submit that found no Redis, or a queue full in the midst: ids to send the same jobs with"
+    )
+    accepted: list[str] = Field([], description="of a submit that found a queue full: the jobs accepted before")
+    scope: str = Field("", description="what is full: echelon:NAME, group:NAME, model:NAME or node:NAME")
+    limit: int = Field(0, description="how many jobs may wait there")
+    waiting: int = Field(0, description="how many jobs wait there")
 
 
 class Failure(BaseModel):
@@ -89,11 +95,12 @@ def _header(name: str, what: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": what, "schema": {"type": "string"}}
 
 
+_FULL = ("As many jobs wait as may; Retry-After says when there will be room.", (Failure,))
 _PREFER = _header("Prefer", "wait=N: hold the reply for up to N seconds (at most 300), RFC 7240")
 _KEY = _header("Idempotency-Key", "the job's id; of many jobs, KEY:0, KEY:1, ...")
 
 SUBMIT = {
-    **_route(_200=("Ended.", (JobRecord, Jobs)), _202=("On its way.", (Accepted, JobRecord, Jobs))),
+    **_route(_200=("Ended.", (JobRecord, Jobs)), _202=("On its way.", (Accepted, JobRecord, Jobs)), _429=_FULL),
     "openapi_extra": {
         "parameters": [_PREFER, _KEY],
         "requestBody": {"required": True, "content": _content(NewJob, NewJobs)},

@@ -1,12 +1,13 @@
 """Every way a request can fail, as a status and a JSON error that says what and where."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from echelon_producers.errors import EchelonError, NoConfiguration, SubmitInvalid, Unavailable, UnknownJob
+from echelon_producers.errors import EchelonError, NoConfiguration, QueueFull, SubmitInvalid, Unavailable, UnknownJob
 
 from .replies import error_reply
 
@@ -41,6 +42,14 @@ async def _unknown(_: Request, exc: Exception) -> Response:
     return error_reply(404, "unknown_job", str(exc), "path")
 
 
+async def _full(_: Request, exc: Any) -> Response:
+    retry = {"Retry-After": str(max(1, ceil(exc.retry_after_s)))}
+    # Some of many may be on their way: with these ids the same request can be sent again.
+    safe = {"job_ids": list(exc.job_ids), "accepted": list(exc.accepted)} if exc.accepted else {}
+    about = {"scope": exc.scope, "limit": exc.limit, "waiting": exc.waiting}
+    return error_reply(429, "queue_full", str(exc), "target", retry, **about, **safe)
+
+
 async def _unavailable(_: Request, exc: Any) -> Response:
     retry = {"Retry-After": str(RETRY_UNAVAILABLE_S)}
     # With these as the jobs' ids the same request can be sent again, whatever became of the first.
@@ -71,6 +80,7 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] 
     Refused: _refused,
     SubmitInvalid: _invalid,
     UnknownJob: _unknown,
+    QueueFull: _full,
     Unavailable: _unavailable,
     NoConfiguration: _unconfigured,
     EchelonError: _failed,

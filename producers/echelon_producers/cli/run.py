@@ -18,7 +18,8 @@ from echelon_workers.ledger.ending import end_tasks
 from .batch.lines import count_lines
 from .batch.output import Output, OutputBusy
 from .batch.progress import Progress
-from .batch.work import Tally, Work
+from .batch.tally import Tally
+from .batch.work import Work
 from .failures import InputWrong, WorkFailed, warn
 from .where import Where, pass_where, where_options
 

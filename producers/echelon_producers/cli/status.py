@@ -12,6 +12,8 @@ from rich.table import Table
 from echelon_producers.client import Client
 from echelon_workers.ledger.status import ClusterStatus, QueueStatus, WorkerStatus
 
+from .batch.progress import span
+from .scopes import named, scopes_table
 from .where import Where, pass_where, where_options
 
 _AGAIN_S = 1.0
@@ -24,11 +26,11 @@ _PIPE_COLUMNS = 160
 @click.command("status")
 @where_options
 @click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
-@click.option("--all", "every", is_flag=True, help="Also the queues in which nothing has happened.")
+@click.option("--all", "every", is_flag=True, help="Also idle queues and unused limits.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (with --watch, one a line and second).")
 @pass_where
 def status_command(where: Where, watch: bool, every: bool, as_json: bool) -> None:
-    """Show the queues, the workers and the server, as they are now."""
+    """Show the queues, the limits, the workers and the server, as they are now."""
     with where.server() as hold, Client(hold.address.url, namespace=hold.address.namespace) as client:
         if not watch:
             status = client.cluster_status()
@@ -65,6 +67,8 @@ def console() -> Console:
 def tables(status: ClusterStatus, *, every: bool = False) -> Group:
     """The status for people."""
     parts: list[Table | str] = [_line(status), _queues(status, every=every)]
+    if (scopes := scopes_table(status.scopes, every=every)) is not None:
+        parts.append(scopes)
     if status.workers:
         parts.append(_workers(status.workers))
     return Group(*parts)
@@ -86,20 +90,24 @@ def _queues(status: ClusterStatus, *, every: bool) -> Table:
     table.add_column("queue", no_wrap=True)
     for name in (*counted, "tokens", "cost USD", "workers"):
         table.add_column(name, justify="right", no_wrap=True)
-    if any(_state(queue) for queue in shown):
+    states = [_state(queue, status.now_ms) for queue in shown]
+    if any(states):
         table.add_column("", no_wrap=True)
-    for queue in shown:
-        table.add_row(queue.name, *_numbers(queue, counted), *filter(None, [_state(queue)]))
+    for queue, state in zip(shown, states, strict=True):
+        table.add_row(queue.name, *_numbers(queue, counted), *filter(None, [state]))
     total = QueueStatus(name="all", kind="", counts=status.totals, served_by=len(status.workers))
     table.add_row(f"all {len(status.queues)} queues", *_numbers(total, counted), style="bold")
     return table
 
 
-def _state(queue: QueueStatus) -> str:
+def _state(queue: QueueStatus, now_ms: int) -> str:
     """Why nothing starts here, if nothing does."""
     if queue.paused:
         return "paused"
-    return f"waits for {queue.held_by}" if queue.held_by else ""
+    if not queue.held_by:
+        return ""
+    so_far = f", {span((now_ms - queue.held_since_ms) / 1000)} so far" if queue.held_since_ms else ""
+    return f"waits for {named(queue.held_by)}{so_far}"
 
 
 def _has_something(queue: QueueStatus) -> bool:

@@ -1,10 +1,11 @@
 """Rate limits: sizes flat or nested, taken from the top level, or none with a warning."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from echelon_configs import Configuration, RateLimit
+from echelon_configs import Configuration, Limits, RateLimit, Registry, load
 
 Build = Callable[..., Configuration]
 
@@ -96,9 +97,104 @@ def test_a_size_of_the_other_algorithm_is_a_warning(warnings: Callable[..., list
     assert "window_size is not used by token_bucket (remove it, or write algorithm: sliding_window)" in found[0]
 
 
-def test_a_users_own_algorithm_takes_the_sizes_beside_its_name(configuration: Build) -> None:
-    rate = configuration(POOL.format("{algorithm: 'my.limits:Leaky', bucket_size: 7}")).pools["p"].limits.rate
-    assert rate == RateLimit(algorithm="my.limits:Leaky", bucket_size=7)
+def test_an_algorithm_that_the_registry_adds_takes_the_sizes_beside_its_name(tree: Callable[..., Path]) -> None:
+    leaky = Registry(algorithms=("leaky_bucket", "token_bucket"))
+    directory = tree(POOL.format("{algorithm: leaky_bucket, bucket_size: 7}"))
+    rate = load(directory, environment={"OPENAI_API_KEY": "set"}, registry=leaky).configuration.pools["p"].limits.rate
+    assert rate == RateLimit(algorithm="leaky_bucket", bucket_size=7)
+
+
+@pytest.mark.parametrize("top", [False, True])
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("tokn_bucket", "there is no algorithm 'tokn_bucket' (did you mean token_bucket? known: token_bucket or"),
+        ("my.limits:Leaky", "there is no algorithm 'my.limits:Leaky' (known: token_bucket or sliding_window)"),
+    ],
+)
+def test_an_algorithm_that_there_is_not_is_an_error_and_never_no_limit(
+    error: Callable[..., str], written: str, said: str, top: bool
+) -> None:
+    rates = f"{{algorithm: '{written}', bucket_size: 7, refill_rate: 1}}"
+    groups = f"task_groups: {{a: {{e: {{models: [openai-gpt4]}}}}}}\nrate_limiting: {rates}"
+    assert said in error(groups if top else POOL.format(rates))
+
+
+@pytest.mark.parametrize(
+    ("written", "limits"),
+    [
+        ("{rpm_limit: 60}", Limits(requests_per_minute=60)),
+        ("{tpm_limit: 9000, enabled: true}", Limits(tokens_per_minute=9000)),
+        ("{rpm_limit: 60, tpm_limit: 9000, enabled: false}", Limits()),
+        ("{rpm_limit: none, tpm_limit: 0}", Limits()),
+        ("{rpm_limit: 60, bucket_size: 100, refill_rate: 10}", Limits(requests_per_minute=60, rate=BUCKET)),
+    ],
+)
+def test_a_pool_and_the_cluster_have_limits_a_minute_in_their_rate_limiting(
+    configuration: Build, warnings: Callable[..., list[str]], written: str, limits: Limits
+) -> None:
+    everywhere = f"task_groups: {{a: {{e: {{models: [openai-gpt4]}}}}}}\nrate_limiting: {written}"
+    assert configuration(POOL.format(written)).pools["p"].limits == limits
+    assert configuration(everywhere).limits == limits
+    assert configuration(everywhere).rate_limiting.enabled == (limits != Limits())
+    assert warnings(POOL.format(written)) == warnings(everywhere) == []
+
+
+def test_limits_a_minute_alone_take_no_sizes_of_the_top_level(configuration: Build) -> None:
+    assert configuration(POOL.format("{rpm_limit: 60}") + TOP).pools["p"].limits == Limits(requests_per_minute=60)
+    both = configuration(POOL.format("{rpm_limit: 60, algorithm: token_bucket}") + TOP)
+    assert both.pools["p"].limits == Limits(requests_per_minute=60, rate=BUCKET)
+
+
+def test_every_other_scope_has_all_its_limits_beside_its_other_keys(configuration: Build) -> None:
+    limits = "concurrency_limit: 1, queue_size: 2, rpm_limit: 3, tpm_limit: 4"
+    scope = f"{limits}, rate_limiting: {{bucket_size: 100, refill_rate: 10}}"
+    loaded = configuration(
+        f"task_groups: {{a: {{{scope}, e: {{models: [m], {scope}}}}}}}\nnodes: {{n: {{llm_group: a, {scope}}}}}",
+        **{"llms/m.yaml": f"{{model_type: openai, model_name: m, {scope}}}"},
+    )
+    every = (loaded.groups["a"], loaded.groups["a"].best, loaded.nodes["n"], loaded.instances["m"])
+    wanted = Limits(concurrency=1, queue_size=2, requests_per_minute=3, tokens_per_minute=4, rate=BUCKET)
+    assert [scope.limits for scope in every] == [wanted] * 4
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (
+            "task_groups: {a: {e: {models: [openai-gpt4], rate_limiting: {rpm_limit: 3, bucket_size: 5, "
+            "refill_rate: 1}}}}",
+            "unknown key 'rpm_limit' (write it beside rate_limiting:, not in it)",
+        ),
+        (
+            "task_groups: {a: {e: {models: [openai-gpt4]}}}\npolling_pools: {p: {task_groups: [a], tpm_limit: 3}}",
+            "unknown key 'tpm_limit' (write it under rate_limiting:)",
+        ),
+        (
+            "task_groups: {a: {e: {models: [openai-gpt4]}}}\nnodes: {n: {llm_group: a, limit: 3}}",
+            "unknown key 'limit' (write it under concurrency_config:)",
+        ),
+    ],
+)
+def test_a_key_that_stands_elsewhere_is_told_its_place(error: Callable[..., str], groups: str, said: str) -> None:
+    assert said in error(groups)
+
+
+@pytest.mark.parametrize("estimate", ["typical", "worst_case"])
+def test_how_tokens_are_estimated_is_said_at_the_top_level(
+    configuration: Build, warnings: Callable[..., list[str]], estimate: str
+) -> None:
+    groups = f"task_groups: {{a: {{e: {{models: [openai-gpt4]}}}}}}\nrate_limiting: {{estimate: {estimate}}}"
+    loaded = configuration(groups)
+    assert loaded.rate_limiting.estimate == estimate
+    assert loaded.limits == Limits()
+    assert warnings(groups) == []
+    assert configuration("task_groups: {a: {e: {models: [openai-gpt4]}}}").rate_limiting.estimate == "typical"
+
+
+def test_another_estimate_is_an_error(error: Callable[..., str]) -> None:
+    groups = "task_groups: {a: {e: {models: [openai-gpt4]}}}\nrate_limiting: {estimate: best}"
+    assert "estimate: 'best' is not one of the words known here (write 'typical' or 'worst_case')" in error(groups)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_the_directory_comes_from_the_option_the_program_the_environment_or_is_c
 def test_show_prints_the_resolved_whole(run: Run) -> None:
     result = run("config", "show", "--configs", CONFIGS)
     assert result.exit_code == 0
-    assert "limits  10 in flight, 200,000 waiting, 100 requests/min" in result.stdout
+    assert "limits  10 in flight, 200,000 waiting (as each echelon), 100 requests/min" in result.stdout
     assert "calls   30 s each, 3 retries, at most 1,024 tokens, tools auto, text, no thinking" in result.stdout
 
 

@@ -10,8 +10,10 @@ from byhand import configuration
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from echelon_configs import Limits
 from echelon_producers.draft import MOST_REQUEST_BYTES, OPTIONS, Drafter
 from echelon_producers.errors import SubmitInvalid
+from echelon_workers.ledger.estimate import sizes
 from echelon_workers.ledger.job import JobRequest
 from echelon_workers.ledger.verbs import NewJob
 
@@ -184,3 +186,26 @@ def test_what_is_right_is_accepted_as_it_was_said(
     assert (request.prompt, request.temperature) == (prompt, temperature)
     assert job.priority == priority
     assert id in (None, job.id)
+
+
+def limited(tokens_per_minute: int) -> Drafter:
+    group = CONFIGURATION.groups["fast_group"]
+    tight = group.model_copy(update={"limits": Limits(tokens_per_minute=tokens_per_minute)})
+    return Drafter(CONFIGURATION.model_copy(update={"groups": {**CONFIGURATION.groups, "fast_group": tight}}))
+
+
+def test_a_job_says_what_tokens_it_needs() -> None:
+    job = DRAFTER.draft({**PROMPT, "max_tokens": 7})
+    assert (job.input_tokens, job.worst_input_tokens) == sizes(JobRequest(prompt="hello"))
+    assert (job.max_tokens, DRAFTER.draft(PROMPT).max_tokens) == (7, 0)
+
+
+def test_a_job_that_could_never_start_is_refused_with_the_limit_and_what_would_fit() -> None:
+    drafter = limited(100)
+    assert drafter.draft(PROMPT).input_tokens < 100
+    with pytest.raises(SubmitInvalid) as caught:
+        drafter.draft({**PROMPT, "prompt": "x" * 4000})
+    ((where, what),) = caught.value.problems
+    assert where == "request"
+    assert what.startswith("about 1,007 tokens of input, and group:fast_group lets 100 tokens a minute through")
+    assert drafter.draft({"target": "plan_group", "prompt": "x" * 4000}).queue == "plan_group.echelon1"

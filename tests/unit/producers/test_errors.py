@@ -11,6 +11,7 @@ from echelon_producers.errors import (
     JobDied,
     JobEnded,
     JobExpired,
+    QueueFull,
     ResultTimeout,
     SubmitInvalid,
     Unavailable,
@@ -18,6 +19,7 @@ from echelon_producers.errors import (
     ended_without_answer,
 )
 from echelon_workers.ledger.record import JobRecord, State
+from echelon_workers.ledger.verbs import Full
 
 
 def classes() -> list[type[Exception]]:
@@ -64,6 +66,22 @@ def test_within_many_jobs_the_place_begins_with_the_job() -> None:
 def test_unavailable_keeps_the_ids_to_submit_again_with() -> None:
     assert Unavailable("no Redis", iter(["a", "b"])).job_ids == ("a", "b")
     assert Unavailable("no Redis").job_ids == ()
+
+
+@pytest.mark.parametrize(
+    ("waiting", "said"),
+    [
+        (1200, "echelon a.b is full: 1,200 jobs wait there, 1,000 may (would be right: try again in 2.5 s)"),
+        (
+            999,
+            "echelon a.b has no room for so many jobs: 999 wait there, 1,000 may (would be right: try again in 2.5 s)",
+        ),
+    ],
+)
+def test_what_is_full_is_said_with_the_time_to_come_back(waiting: int, said: str) -> None:
+    full = QueueFull(Full("echelon:a.b", 1000, waiting, 2500), ["j1", "j2"])
+    assert str(full) == said
+    assert (full.retry_after_s, full.job_ids, full.accepted) == (2.5, ("j1", "j2"), ())
 
 
 @pytest.mark.parametrize(

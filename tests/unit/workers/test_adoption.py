@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worker_process import FAST, write_configs
 
-from echelon_configs import Configuration, load
+from echelon_configs import Configuration, Limits, load
 from echelon_workers.adoption import Refused, adopt
+from echelon_workers.ledger.estimate import sizes
+from echelon_workers.ledger.job import parse_request
 from echelon_workers.ledger.verbs import NewJob
 
 
@@ -126,3 +128,17 @@ def test_a_message_with_one_strange_value_never_raises(
     else:
         whole[field] = value
     assert isinstance(adopt(json.dumps(whole).encode(), configuration), NewJob | Refused)
+
+
+def test_a_job_says_what_tokens_it_needs(configuration: Configuration) -> None:
+    job = adopted(message(kwargs={"prompt": "hello", "max_tokens": 7}), configuration)
+    assert (job.input_tokens, job.worst_input_tokens) == sizes(parse_request({"prompt": "hello"}))
+    assert job.max_tokens == 7
+
+
+def test_a_message_that_could_never_start_is_refused_with_the_limit(configuration: Configuration) -> None:
+    tight = configuration.model_copy(update={"limits": Limits(tokens_per_minute=100)})
+    assert adopted(message(), tight).input_tokens < 100
+    why = refused(message(kwargs={"prompt": "x" * 4000}), tight)
+    assert why.startswith("request: about 1,007 tokens of input, and cluster lets 100 tokens a minute through")
+    assert adopted(message(kwargs={"prompt": "x" * 4000}), configuration).input_tokens == 1007

@@ -5,12 +5,9 @@ Publish writes it beside the document, in the same step; see `lua/parts/scopes.l
 
 from dataclasses import dataclass
 
-from echelon_configs import Configuration, Limits, Queue, RateLimit
+from echelon_configs import Configuration, Limits, Queue
 
-#: A limit counts where calls arrive, and calls take their time from grant to arrival, some more than others. A window
-#: is held open this much longer, so that one more call never arrives within it; it costs 0.25 % of a minute's limit.
-GUARD_SHARE, LEAST_GUARD_MS = 0.0025, 20
-MINUTE_MS = 60_000
+from .limits import meters_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +20,49 @@ class Plan:
 
 def plan_of(configuration: Configuration) -> Plan:
     """Work it out. Scopes are named `level:name`; the cluster's own is `cluster:`."""
-    limits = {
-        "cluster:": configuration.limits,
-        **{f"group:{name}": group.limits for name, group in configuration.groups.items()},
-        **{f"pool:{name}": pool.limits for name, pool in configuration.pools.items()},
-        **{f"node:{name}": node.limits for name, node in configuration.nodes.items()},
-        **{f"model:{name}": instance.limits for name, instance in configuration.instances.items()},
+    queues_in = waiting_places(configuration)
+    scopes = {
+        name: fields
+        for name, limit in limits_of(configuration).items()
+        if (fields := _fields(limit, queues_in.get(name, ())))
     }
+    return Plan(scopes, {name: _members(configuration, queue) for name, queue in configuration.queues.items()})
+
+
+def limits_of(configuration: Configuration) -> dict[str, Limits]:
+    """The limits of every scope there is, by its name."""
+    limits = {"cluster:": configuration.limits}
     for group in configuration.groups.values():
+        limits[f"group:{group.name}"] = group.limits
         limits |= {f"echelon:{echelon.queue}": echelon.limits for echelon in group.echelons.values()}
-    scopes = {name: fields for name, limit in limits.items() if (fields := _fields(limit))}
-    return Plan(scopes, {name: _members(queue) for name, queue in configuration.queues.items()})
+    limits |= {f"model:{name}": instance.limits for name, instance in configuration.instances.items()}
+    limits |= {f"node:{name}": node.limits for name, node in configuration.nodes.items()}
+    return limits | {f"pool:{name}": pool.limits for name, pool in configuration.pools.items()}
 
 
-def _members(queue: Queue) -> str:
-    """`instance home|scope scope ...`, separated by semicolons. What is not limited is counted all the same."""
-    return ";".join(f"{m.instance} {m.home}|{' '.join(_scopes(queue, m.instance, m.home))}" for m in queue.members)
+def waiting_places(configuration: Configuration) -> dict[str, tuple[str, ...]]:
+    """The queues whose jobs wait for a scope: a group's are those of its echelons. A node has none of its own."""
+    places: dict[str, tuple[str, ...]] = {"cluster:": tuple(configuration.queues)}
+    for group in configuration.groups.values():
+        queues = tuple(echelon.queue for echelon in group.echelons.values())
+        places |= {f"group:{group.name}": queues, **{f"echelon:{queue}": (queue,) for queue in queues}}
+    for queue in configuration.queues.values():
+        kind, _, name = queue.name.partition(".")
+        if queue.kind != "echelon":
+            places[f"{kind}:{name}"] = (queue.name,)
+    return places
+
+
+def _members(configuration: Configuration, queue: Queue) -> str:
+    """`instance home max_tokens estimate|scope scope ...`, separated by semicolons. What is not limited is counted all
+    the same."""
+    estimate = "worst" if configuration.rate_limiting.estimate == "worst_case" else "typical"
+    rows = []
+    for member in queue.members:
+        most = configuration.settings_of(member.home, member.instance).output_tokens
+        scopes = " ".join(_scopes(queue, member.instance, member.home))
+        rows.append(f"{member.instance} {member.home} {most} {estimate}|{scopes}")
+    return ";".join(rows)
 
 
 def _scopes(queue: Queue, instance: str, home: str) -> list[str]:
@@ -50,24 +74,12 @@ def _scopes(queue: Queue, instance: str, home: str) -> list[str]:
     return scopes
 
 
-def _fields(limits: Limits) -> dict[str, str]:
+def _fields(limits: Limits, queues: tuple[str, ...]) -> dict[str, str]:
     fields: dict[str, str] = {}
     if limits.concurrency:
         fields["cl"] = str(limits.concurrency)
-    if limits.requests_per_minute:
-        fields |= {"rl": str(limits.requests_per_minute), "rw": str(_guarded(MINUTE_MS))}
-    if limits.rate is not None:
-        fields |= _rate(limits.rate)
+    if meters := "".join(str(meter) for meter in meters_of(limits)):
+        fields["meters"] = meters
+    if limits.queue_size:
+        fields |= {"qs": str(limits.queue_size), "qn": " ".join(queues)}
     return fields
-
-
-def _rate(rate: RateLimit) -> dict[str, str]:
-    if rate.algorithm == "sliding_window" and rate.max_requests and rate.window_s:
-        return {"sl": str(rate.max_requests), "sw": str(_guarded(rate.window_s * 1000))}
-    if rate.algorithm == "token_bucket" and rate.bucket_size and rate.refill_per_s:
-        return {"rb": f"{rate.bucket_size:.6f}", "rr": f"{rate.refill_per_s / 1000:.9f}"}
-    return {}
-
-
-def _guarded(window_ms: float) -> int:
-    return int(window_ms + max(LEAST_GUARD_MS, GUARD_SHARE * window_ms))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .job import Answer
@@ -14,7 +14,7 @@ ENDED: frozenset[str] = frozenset({"answered", "dead", "cancelled", "expired"})
 
 FIELDS = [
     *("state", "queue", "home", "target", "node", "priority", "created", "deadline", "started", "ended"),
-    *("attempts", "worker", "instance", "error", "answer", "trail"),
+    *("attempts", "worker", "instance", "error", "answer", "trail", "waits", "since"),
 ]
 
 
@@ -39,6 +39,9 @@ class JobRecord:
     error: dict[str, Any] | None = None
     answer: Answer | None = None
     trail: list[dict[str, Any]] = field(default_factory=list)
+    #: the scope (`echelon:...`, `model:...`) whose limit it waits for, or "paused"
+    waits_for: str = ""
+    waits_since_ms: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -83,4 +86,18 @@ def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
         error=json.loads(error) if error and not answer else None,
         answer=Answer.model_validate_json(answer) if answer else None,
         trail=[json.loads(line) for line in found.get("trail", "").splitlines()],
+        waits_for=found.get("waits", "") if state in ("queued", "delayed") else "",
+        waits_since_ms=number("since") if state in ("queued", "delayed") else 0,
     )
+
+
+def with_wait(record: JobRecord, mark: bytes | None, paused: bool) -> JobRecord:
+    """The record of a queued job with what holds its queue back: `mark` is the queue's entry in `blocked`."""
+    if record.state != "queued" or record.waits_for:
+        return record
+    if paused:
+        return replace(record, waits_for="paused")
+    if mark is None:
+        return record
+    _, _, since, scope = mark.decode().split(" ", 3)
+    return replace(record, waits_for=scope, waits_since_ms=max(int(since), record.created_ms))

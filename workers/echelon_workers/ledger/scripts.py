@@ -1,7 +1,8 @@
 """The Lua scripts: one file per verb in `lua/`, shared pieces in `lua/parts/`, composed when first used.
 
-A script starts with its header, and a line `--@ part part ...` names the parts it is made with. The hash of the
-composed text is its version: workers of two versions can run side by side against one Redis.
+A script starts with its header, and a line `--@ part part ...` names the parts it is made with; `--@algorithms` in a
+part stands for the Lua of every limit algorithm (`limits/`). The hash of the composed text is its version: workers of
+two versions can run side by side against one Redis.
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from hashlib import sha1
 from importlib.resources import files
 
 from .keys import lua_preamble
+from .limits import ALGORITHMS
 
-_LUA = files("echelon_workers.ledger") / "lua"
+_LEDGER = files("echelon_workers.ledger")
+_LUA = _LEDGER / "lua"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,12 @@ def script(verb: str) -> Script:
     parts: list[str] = []
     for line in lines:
         if line.startswith("--@"):
-            parts = [(_LUA / "parts" / f"{part}.lua").read_text(encoding="utf-8") for part in line[3:].split()]
+            parts = [_part(part) for part in line[3:].split()]
     text = "\n".join([*flags, lua_preamble(), *parts, *lines])
     return Script(verb=verb, text=text, sha=sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _part(name: str) -> str:
+    text = (_LUA / "parts" / f"{name}.lua").read_text(encoding="utf-8")
+    fragments = [(_LEDGER / "limits" / f"{algorithm}.lua").read_text(encoding="utf-8") for algorithm in ALGORITHMS]
+    return text.replace("--@algorithms", "\n".join(fragments))

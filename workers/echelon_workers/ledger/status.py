@@ -1,12 +1,15 @@
 """The whole cluster at one moment: its queues, its workers and its server, read in one call."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
+from echelon_configs import Configuration
+
 from .client import AsyncLedger, Ledger
+from .plan import limits_of, waiting_places
 from .scripts import script
 from .verbs import Verb
 
@@ -39,7 +42,8 @@ class Counts:
 class QueueStatus:
     """One queue. `waiting_by_priority` has the priorities that have jobs waiting; `served_by` counts live workers.
 
-    `held_by`: the scope whose limit holds its jobs back at this moment (`echelon:...`, `model:...`), if one does.
+    `held_by`: the scope whose limit holds its jobs back at this moment (`echelon:...`, `model:...`), if one does, and
+    `held_since_ms` since when none has started.
     """
 
     name: str
@@ -49,13 +53,56 @@ class QueueStatus:
     served_by: int = 0
     paused: bool = False
     held_by: str = ""
+    held_since_ms: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """One flat JSON object."""
         shown = {"name": self.name, "kind": self.kind, **asdict(self.counts)}
         by_priority = {str(priority): waiting for priority, waiting in self.waiting_by_priority.items()}
         more = {"served_by": self.served_by, "paused": self.paused, "held_by": self.held_by}
+        more["held_since_ms"] = self.held_since_ms
         return {**shown, "waiting_by_priority": by_priority, **more}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateStatus:
+    """One rate of a scope. `effective` is what holds at present: less than `limit` while the provider shows less.
+
+    `used`: within the window, or what is missing from a full bucket. A window has `window_ms`, a bucket `refill_per_s`;
+    both with the guard that keeps them exact where calls arrive (`limits/meter.py`).
+    """
+
+    unit: str
+    algorithm: str
+    limit: float
+    effective: float
+    used: float
+    window_ms: int | None = None
+    refill_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeStatus:
+    """One scope: its limits and their use. `level` is cluster, group, echelon, model, node or pool.
+
+    `next_free_ms`: in how many milliseconds one more attempt may start, None when one that runs has to end first.
+    `rests_ms`: for how long its provider wants no calls. `overrun_tokens`: used beyond what was reserved, in all.
+    """
+
+    level: str
+    name: str
+    concurrency: int | None
+    in_use: int
+    queue_size: int | None
+    waiting: int
+    rates: tuple[RateStatus, ...] = ()
+    next_free_ms: int | None = 0
+    rests_ms: int = 0
+    overrun_tokens: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        return {**asdict(self), "rates": [asdict(rate) for rate in self.rates]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +140,7 @@ class ClusterStatus:
     totals: Counts
     queues: tuple[QueueStatus, ...]
     workers: tuple[WorkerStatus, ...]
+    scopes: tuple[ScopeStatus, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, the same for the command line and the HTTP API."""
@@ -102,30 +150,35 @@ class ClusterStatus:
             "server": asdict(self.server),
             "totals": asdict(self.totals),
             "queues": [queue.to_json() for queue in self.queues],
+            "scopes": [scope.to_json() for scope in self.scopes],
             "workers": [{**asdict(worker), "queues": list(worker.queues)} for worker in self.workers],
         }
 
 
-def cluster_status(ledger: Ledger, queues: Iterable[tuple[str, str]], revision_number: int) -> ClusterStatus:
-    """Read the cluster's status. `queues` are (name, kind) of the configuration in force, in the order to show.
+def cluster_status(ledger: Ledger, configuration: Configuration, revision_number: int) -> ClusterStatus:
+    """Read the cluster's status under the configuration in force; queues and scopes come in its order.
 
     Raises redis.RedisError when Redis cannot be reached.
     """
-    return ledger.run(_status(tuple(queues), revision_number))
+    return ledger.run(_status(configuration, revision_number))
 
 
 async def cluster_status_async(
-    ledger: AsyncLedger, queues: Iterable[tuple[str, str]], revision_number: int
+    ledger: AsyncLedger, configuration: Configuration, revision_number: int
 ) -> ClusterStatus:
     """As `cluster_status`, in an event loop."""
-    return await ledger.run(_status(tuple(queues), revision_number))
+    return await ledger.run(_status(configuration, revision_number))
 
 
-def _status(queues: Sequence[tuple[str, str]], revision: int) -> Verb[ClusterStatus]:
+def _status(configuration: Configuration, revision: int) -> Verb[ClusterStatus]:
+    queues = [(queue.name, queue.kind) for queue in configuration.queues.values()]
+    places, scopes = waiting_places(configuration), list(limits_of(configuration))
+
     def read(reply: list[Any]) -> ClusterStatus:
         now_ms = int(reply[0])
         workers = tuple(sorted(_workers(reply[2], now_ms), key=lambda worker: worker.name))
-        found = tuple(_queue(*queue, row, workers) for queue, row in zip(queues, reply[3:], strict=True))
+        rows, scope_rows = reply[3 : 3 + len(queues)], reply[3 + len(queues) :]
+        found = tuple(_queue(*queue, row, workers) for queue, row in zip(queues, rows, strict=True))
         return ClusterStatus(
             revision=revision,
             now_ms=now_ms,
@@ -133,13 +186,47 @@ def _status(queues: Sequence[tuple[str, str]], revision: int) -> Verb[ClusterSta
             totals=_added_up([queue.counts for queue in found]),
             queues=found,
             workers=workers,
+            scopes=tuple(_scope(name, row, now_ms) for name, row in zip(scopes, scope_rows, strict=True)),
         )
 
-    return Verb(script("status"), [name for name, _ in queues], read)
+    args: list[str | bytes | int | float] = [len(queues), *(name for name, _ in queues)]
+    for scope in scopes:
+        args += (scope, " ".join(places.get(scope, ())))
+    return Verb(script("status"), args, read)
+
+
+def _scope(scope: str, row: list[Any], now_ms: int) -> ScopeStatus:
+    concurrency, in_use, queue_size, waiting, free_at, not_before, overrun, meters = row
+    level, _, name = scope.partition(":")
+    return ScopeStatus(
+        level=level,
+        name=name,
+        concurrency=concurrency or None,
+        in_use=in_use,
+        queue_size=queue_size or None,
+        waiting=waiting,
+        rates=tuple(_rate(*(value.decode() for value in meter)) for meter in meters),
+        next_free_ms=int(free_at) - now_ms if free_at else None,
+        rests_ms=max(0, int(not_before) - now_ms),
+        overrun_tokens=overrun,
+    )
+
+
+def _rate(algorithm: str, unit: str, size: str, span: str, effective: str, used: str) -> RateStatus:
+    is_bucket = algorithm == "token_bucket"
+    return RateStatus(
+        unit=unit,
+        algorithm=algorithm,
+        limit=float(size),
+        effective=float(effective),
+        used=float(used),
+        window_ms=None if is_bucket else int(float(span)),
+        refill_per_s=float(span) * 1000 if is_bucket else None,
+    )
 
 
 def _queue(name: str, kind: str, row: list[Any], workers: Sequence[WorkerStatus]) -> QueueStatus:
-    lengths, parked, running, delayed, totals, paused, held_by = row
+    lengths, parked, running, delayed, totals, paused, held_by, held_since = row
     since = {key.decode(): value.decode() for key, value in zip(totals[::2], totals[1::2], strict=True)}
     # A total this version does not know is another version's business.
     known = {key: int(since[key]) for key in _SINCE & since.keys()}
@@ -152,6 +239,7 @@ def _queue(name: str, kind: str, row: list[Any], workers: Sequence[WorkerStatus]
         served_by=sum(name in worker.queues for worker in workers),
         paused=bool(paused),
         held_by=held_by.decode() if sum(lengths) else "",
+        held_since_ms=int(held_since) if sum(lengths) else 0,
     )
 
 

@@ -15,10 +15,14 @@ T = TypeVar("T")
 #: A script call is bounded: longer work loops outside, so that no script holds Redis for long.
 MOST_JOBS_A_CALL = 500
 
+#: How many values take's reply has for each grant.
+GRANT_FIELDS = 15
+
 #: The queue that a plain Celery client sends to when it names none (Celery's `task_default_queue`).
 INBOX = "celery"
 
-Ending = Literal["return", "bury", "cancel"]
+#: `return` to the head of its queue; `unused` likewise, and no call was made on it, so that it spends nothing.
+Ending = Literal["return", "unused", "bury", "cancel"]
 Decision = Literal["answer", "retry", "wait", "bury"]
 
 
@@ -33,7 +37,11 @@ class Verb(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job as submit writes it. `request` and `options` are JSON that Redis never looks into."""
+    """A job as submit writes it. `request` and `options` are JSON that Redis never looks into.
+
+    What token limits reserve: `input_tokens` as estimated, `worst_input_tokens` that no tokenizer exceeds, and
+    `max_tokens` of its answer as the job or its node states it (0: its echelon's hold).
+    """
 
     id: str
     queue: str
@@ -44,13 +52,27 @@ class NewJob:
     deadline_ms: int = 0
     foreign: bool = False
     options: str = ""
+    input_tokens: int = 0
+    worst_input_tokens: int = 0
+    max_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """More would wait in a scope than may. `retry_after_ms`: when there will be room, as its queues go at present."""
+
+    scope: str
+    limit: int
+    waiting: int
+    retry_after_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """One job that take handed to this worker, with the lease that proves it.
 
-    `home` is the echelon (or the model's queue) whose settings and limits hold for the instance.
+    `home` is the echelon (or the model's queue) whose settings and limits hold for the instance. A grant with
+    `use_within_ms` is good for so long from when it was asked for: a call made later might arrive out of its window.
     """
 
     id: str
@@ -67,6 +89,7 @@ class Grant:
     foreign: bool
     options: str
     trail: str
+    use_within_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +105,11 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """How one attempt ended, and what is to become of its job."""
+    """How one attempt ended, and what is to become of its job.
+
+    `counted_tokens`: what counts against its limits; None when nobody knows, and what it reserved stays reserved.
+    `stated`: what the provider said of its own limits (`quotas.Stated`).
+    """
 
     id: str
     lease: str
@@ -96,6 +123,8 @@ class Finish:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: str = "0"
+    counted_tokens: int | None = None
+    stated: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,15 +149,24 @@ class Terms:
     inbox: str = INBOX
 
 
-def submit(jobs: Sequence[NewJob], *, adopted: bytes = b"") -> Verb[list[bool]]:
-    """Accept new jobs, at most 500. The reply says of each whether it is new (True) or was known already."""
+def submit(jobs: Sequence[NewJob], *, adopted: bytes = b"") -> Verb[list[bool] | Full]:
+    """Accept new jobs, at most 500, all or none.
+
+    The reply says of each whether it is new (True) or was known already; or where there is no room for them.
+    """
     if len(jobs) > MOST_JOBS_A_CALL:
         raise ValueError(f"{len(jobs)} jobs in one call (would be right: at most {MOST_JOBS_A_CALL})")
-    args: list[str | bytes | int | float] = [adopted, 9]
+    args: list[str | bytes | int | float] = [adopted, 10]
     for job in jobs:
-        args += (job.id, job.queue, job.priority, job.deadline_ms, job.target, job.node)
-        args += ("1" if job.foreign else "", job.options, job.request)
-    return Verb(script("submit"), args, lambda reply: [answer == b"new" for answer in reply])
+        args += (job.id, job.queue, job.priority, job.deadline_ms, job.target, job.node, "1" if job.foreign else "")
+        args += (f"{job.input_tokens} {job.worst_input_tokens} {job.max_tokens}", job.options, job.request)
+    return Verb(script("submit"), args, _read_submitted)
+
+
+def _read_submitted(reply: list[bytes]) -> list[bool] | Full:
+    if reply and reply[0] == b"full":
+        return Full(reply[1].decode(), *(int(number) for number in reply[2:5]))
+    return [answer == b"new" for answer in reply]
 
 
 def take(
@@ -140,10 +178,14 @@ def take(
     want: int,
     fills: bool,
     terms: Terms,
+    urgent: int | None = None,
 ) -> Verb[Taken]:
-    """Start up to `want` jobs of these queues (each with its instances, comma-separated), in this order."""
-    args: list[str | bytes | int | float] = [worker, sequence, claimed, want, "1" if fills else "", terms.lease_ms]
-    args += (terms.adopting_ms, terms.poison, terms.retention_ms, terms.inbox)
+    """Start up to `want` jobs of these queues (each with its instances, comma-separated), in this order.
+
+    At most `urgent` of them (all, without a number) under a rate: those have to be used at once.
+    """
+    args: list[str | bytes | int | float] = [worker, sequence, claimed, want, want if urgent is None else urgent]
+    args += ("1" if fills else "", terms.lease_ms, terms.adopting_ms, terms.poison, terms.retention_ms, terms.inbox)
     for queue in queues:
         args += queue
     return Verb(script("take"), args, _read_taken)
@@ -152,7 +194,7 @@ def take(
 def _read_taken(reply: list[Any]) -> Taken:
     now, due, broken, raws = int(reply[0]), reply[1], reply[2], int(reply[3])
     first = 4 + raws
-    grants = [_read_grant(reply[i : i + 14]) for i in range(first, len(reply), 14)]
+    grants = [_read_grant(reply[i : i + GRANT_FIELDS]) for i in range(first, len(reply), GRANT_FIELDS)]
     return Taken(now, int(due) if due else None, list(reply[4:first]), grants, frozenset(broken.decode().split()))
 
 
@@ -172,6 +214,7 @@ def _read_grant(f: list[bytes]) -> Grant:
         foreign=f[11] == b"1",
         options=f[12].decode(),
         trail=f[13].decode(),
+        use_within_ms=int(f[14]) if f[14] else None,
     )
 
 
@@ -179,6 +222,7 @@ def finish(end: Finish) -> Verb[bool]:
     """End an attempt. The reply is False when the lease was lost before: the answer came too late."""
     args: list[str | bytes | int | float] = [end.id, end.lease, end.decision, end.payload, end.entry, end.delay_ms]
     args += (end.avoid, end.retention_ms, end.foreign_result, end.input_tokens, end.output_tokens, end.cost_usd)
+    args += ("" if end.counted_tokens is None else end.counted_tokens, end.stated)
     return Verb(script("finish"), args, lambda reply: reply == b"done")
 
 

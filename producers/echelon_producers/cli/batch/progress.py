@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from .work import Tally
+from .tally import Tally
 
 _EVERY_S = 0.2
 _LINE_EVERY_S = 5.0
@@ -62,7 +62,9 @@ class Progress:
         if rate and left:
             parts.append(f"{span(left / rate)} left")
         wrong = self._tally.failed + self._tally.bad
-        return ", ".join([*parts, f"{wrong:,} wrong"] if wrong else parts)
+        if wrong:
+            parts.append(f"{wrong:,} wrong")
+        return ", ".join([*parts, self._tally.full] if self._tally.full else parts)
 
     def _rate(self) -> float:
         """Lines a second; those that were answered before do not count."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
 from typing import Any, BinaryIO, TypeVar
@@ -16,12 +16,14 @@ from echelon_producers.errors import Unavailable
 from echelon_workers.ledger.client import AsyncLedger
 from echelon_workers.ledger.ending import end_tasks
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
-from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, submit
+from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Full, Verb
 
 from .answers import answer_line, successor
 from .endings import Endings
 from .lines import BadLine, Line, LineReader, read_lines
 from .output import Output
+from .sending import Sending
+from .tally import Tally
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -34,25 +36,6 @@ LOOK_AGAIN_S = 2.0
 _MOST_BYTES_A_CALL = 8_000_000
 _MOST_BYTES_UNDER_WAY = 250_000_000
 _RECORDS_A_READ = 200
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has become of the lines so far. `kept`: lines that were answered before."""
-
-    answered: int = 0
-    kept: int = 0
-    failed: int = 0
-    bad: int = 0
-    under_way: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: Decimal = field(default_factory=Decimal)
-
-    @property
-    def done(self) -> int:
-        """Lines of which nothing more will come."""
-        return self.answered + self.kept + self.failed + self.bad
 
 
 class Work:
@@ -77,16 +60,18 @@ class Work:
         self._most = most_under_way
         self._under_way: dict[str, Line] = {}
         self._bytes = 0
-        self._sending: set[str] = set()
+        self._again: asyncio.Queue[list[Line]] = asyncio.Queue()
         self._room = asyncio.Event()
         self._fed = False
         self._endings = Endings(ledger.address)
+        self._sending = Sending(self._submit, self._accepted, self.tally)
 
     async def run(self, source: BinaryIO, configuration: Configuration) -> None:
         """Run the whole file. Raises Unavailable when Redis stays away, OSError when the output cannot be written."""
         self._began_ms = await self._patiently(self._server_ms)
         listening = asyncio.create_task(self._endings.listen())
         feeding = asyncio.create_task(self._feed(source, configuration))
+        resending = asyncio.create_task(self._resend())
         try:
             again_at = time.monotonic() + LOOK_AGAIN_S
             while self._under_way or not self._fed:
@@ -95,10 +80,11 @@ class Work:
                 if time.monotonic() > again_at:
                     await self._look(self._oldest())
                     again_at = time.monotonic() + LOOK_AGAIN_S
-                if feeding.done():
-                    feeding.result()
+                for task in (feeding, resending):
+                    if task.done():
+                        task.result()
         finally:
-            await end_tasks([listening, feeding])
+            await end_tasks([listening, feeding, resending])
 
     # Submitting
 
@@ -112,7 +98,8 @@ class Work:
             while len(self._under_way) + len(part) > self._most or self._bytes > _MOST_BYTES_UNDER_WAY:
                 self._room.clear()
                 await self._room.wait()
-            await self._submit(part)
+            self._enter(part)
+            await self._send(part)
         self._fed = True
         self._endings.add([""])
 
@@ -130,24 +117,35 @@ class Work:
             else:
                 yield line
 
-    async def _submit(self, part: list[Line]) -> None:
-        jobs = [line.job for line in part]
-        ids = {job.id for job in jobs}
-        # Before the call: a job may end before its reply comes.
+    def _enter(self, part: list[Line]) -> None:
+        """Before the call: a job may end before its reply comes."""
         self._under_way.update({line.job.id: line for line in part})
-        self._bytes += sum(len(job.request) for job in jobs)
-        self._sending |= ids
-        self.tally.under_way = len(self._under_way)
-        fresh = await self._patiently(lambda: self._ledger.run(submit(jobs)))
-        self._sending -= ids
-        self._endings.add([job.id for job, is_new in zip(jobs, fresh, strict=True) if not is_new])
+        self._bytes += sum(len(line.job.request) for line in part)
+        self._sending.ids |= {line.job.id for line in part}
+
+    async def _send(self, part: list[Line]) -> None:
+        await self._sending.send([line.job for line in part])
+
+    def _accepted(self, known: list[str]) -> None:
+        self._count_under_way()
+        self._endings.add(known)
+
+    async def _resend(self) -> None:
+        """What `_look` finds to be sent again: it goes on looking while that waits for its place."""
+        while True:
+            await self._send(await self._again.get())
 
     def _leave(self, job_id: str) -> Line:
         line = self._under_way.pop(job_id)
         self._bytes -= len(line.job.request)
-        self.tally.under_way = len(self._under_way)
+        self._count_under_way()
         self._room.set()
+        self._sending.one_left()
         return line
+
+    def _count_under_way(self) -> None:
+        # Some of those being sent may have ended already.
+        self.tally.under_way = max(0, len(self._under_way) - len(self._sending.ids))
 
     # Following
 
@@ -165,12 +163,12 @@ class Work:
             ended = {id: record for id, record in records.items() if record is not None and record.has_ended}
             before = {id for id, record in ended.items() if record.answer is None and record.ended_ms < self._began_ms}
             self._write([record for id, record in ended.items() if id not in before])
-            for id in before:
-                await self._again(id)
             # A server that lost its last two seconds in a crash does not know them any more.
-            lost = [id for id, record in records.items() if record is None and id not in self._sending]
-            if lost:
-                await self._submit([self._leave(id) for id in lost])
+            lost = [id for id, record in records.items() if record is None and id not in self._sending.ids]
+            again = [self._successor(id) for id in before] + [self._leave(id) for id in lost]
+            if again:
+                self._enter(again)
+                self._again.put_nowait(again)
 
     async def _records(self, ids: Sequence[str]) -> dict[str, JobRecord | None]:
         keys = self._ledger.keys
@@ -199,16 +197,19 @@ class Work:
         self.tally.output_tokens += record.answer.usage.output_tokens
         self.tally.cost_usd += Decimal(record.answer.cost_usd or 0)
 
-    async def _again(self, job_id: str) -> None:
+    def _successor(self, job_id: str) -> Line:
         """A job that failed in an earlier run has a successor, whose id follows from its own."""
         line = self._leave(job_id)
-        await self._submit([replace(line, job=replace(line.job, id=successor(job_id)))])
+        return replace(line, job=replace(line.job, id=successor(job_id)))
 
     # Redis
 
     async def _server_ms(self) -> int:
         seconds, microseconds = await self._ledger.redis.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def _submit(self, verb: Verb[list[bool] | Full]) -> list[bool] | Full:
+        return await self._patiently(lambda: self._ledger.run(verb))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Wait for a Redis that is away for a while. Everything called here may be repeated. Raises Unavailable."""

@@ -5,9 +5,10 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  id, lease, decision (answer | retry | wait | bury), payload (the answer or the error as JSON), trail entry,
 --       delay ms (retry, wait), instance to avoid or '' (retry), retention ms, foreign result or '',
---       input tokens, output tokens, cost in USD
+--       input tokens, output tokens, cost in USD, tokens that count against its limits or '' (nobody knows), what the
+--       provider stated of its limits ('requests a minute, how many are left, tokens a minute', each or -) or ''
 -- reply 'done' or 'late'
---@ time places scopes lease
+--@ time places scopes lease provider
 local id, lease, decision, payload = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local queue, priority = held(id, lease)
 local now = server_now()
@@ -19,26 +20,25 @@ if not queue then
   return priority
 end
 local job, totals = K.job..id, K.totals..queue
-give_back(id, lease, queue, now)
-local model = K.scope..'model:'..(redis.call('HGET', job, 'instance') or '')
+local r = redis.call('HMGET', job, 'instance', 'started')
+local instance = r[1] or ''
+give_back(id, lease, queue, now, tonumber(ARGV[13]))
 if decision ~= 'wait' then
   redis.call('HINCRBY', job, 'attempts', 1)
-  redis.call('HDEL', model, 'nl')
+  redis.call('HDEL', K.scope..'model:'..instance, 'nl')
 end
+if ARGV[14] ~= '' then stated(instance, ARGV[14], tonumber(r[2]) or now, now) end
 redis.call('HSET', job, 'trail', (redis.call('HGET', job, 'trail') or '')..ARGV[5]..'\n')
 if decision == 'answer' then
+  if tonumber(ARGV[11]) > 0 then answered_with(instance, tonumber(ARGV[11])) end
   to_end(id, queue, 'answered', 'answer', payload, now, tonumber(ARGV[8]))
   foreign_result(id, ARGV[9])
 elseif decision == 'bury' then
   to_end(id, queue, 'dead', 'error', payload, now, tonumber(ARGV[8]))
   foreign_result(id, ARGV[9])
 elseif decision == 'wait' then
-  -- The provider said: not now. That spends no attempt. The instance rests, fleet-wide, as long as the provider asked or twice as
-  -- long each time if it did not say; a rest is only ever extended. The job goes on elsewhere, or is the first here.
-  local row = redis.call('HINCRBY', model, 'nl', 1)
-  local rest = math.max(tonumber(ARGV[6]), tonumber(ARGV[6]) > 0 and 0 or 500 * 2 ^ math.min(row, 7))
-  local before = tonumber(redis.call('HGET', model, 'nb') or '0')
-  redis.call('HSET', model, 'nb', math.max(before, now + rest))
+  -- The provider said: not now. That spends no attempt. The job goes on elsewhere, or is the first here.
+  rest(instance, now, tonumber(ARGV[6]))
   redis.call('HINCRBY', totals, 'limited', 1)
   redis.call('HSET', job, 'error', payload)
   to_head(id, queue, priority)

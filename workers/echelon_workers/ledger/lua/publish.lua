@@ -9,7 +9,7 @@
 local before = redis.call('HGET', K.revision, 'digest')
 if before == ARGV[1] or (before and ARGV[3] == '1') then return redis.call('HGET', K.revision, 'number') end
 for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do
-  redis.call('HDEL', K.scope..name, 'cl', 'rl', 'rw', 'sl', 'sw', 'rb', 'rr')
+  redis.call('HDEL', K.scope..name, 'cl', 'meters', 'qs', 'qn')
 end
 for _, queue in ipairs(redis.call('SMEMBERS', K.plans)) do redis.call('DEL', K.plan..queue) end
 redis.call('DEL', K.scopes, K.plans, K.blocked)

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- settle: every way a granted job can end in Celery without an outcome of its own. No attempt is spent.
+-- settle: every way a granted job can end in Celery without an outcome of its own. No attempt is spent; of a grant that was not
+-- used (no call was made), nothing is.
 -- Guarantee: exactly once, as finish.
 -- KEYS  own prefix, queue prefix
--- ARGV  retention ms, then for each job: id, lease, ending (return | bury | cancel), reason as JSON, foreign result or ''
+-- ARGV  retention ms, then for each job: id, lease, ending (return | unused | bury | cancel), reason as JSON, foreign result or ''
 -- reply for each job: 'done' or 'late'
 --@ time places scopes lease
 local now = server_now()
@@ -13,8 +14,8 @@ for i = 2, #ARGV, 5 do
   if not queue then
     reply[#reply + 1] = priority
   else
-    give_back(id, lease, queue, now)
-    if ending == 'return' then
+    give_back(id, lease, queue, now, nil, ending == 'unused')
+    if ending == 'return' or ending == 'unused' then
       to_head(id, queue, priority)
     else
       to_end(id, queue, ending == 'bury' and 'dead' or 'cancelled', 'error', ARGV[i + 3], now, tonumber(ARGV[1]))

@@ -2,13 +2,18 @@
 -- status: the whole cluster as it is at one moment.
 -- Guarantee: writes nothing. All numbers are of the same moment, so a job is counted in one place.
 -- KEYS  own prefix, queue prefix
--- ARGV  queue names
+-- ARGV  how many queues, queue names, then for each scope: its name, the queues whose jobs wait for it
 -- reply server time in ms; INFO (server and memory); workers: name, last heartbeat, what it says of itself, three a
 --       worker, for those whose entry has not expired; then for each queue: the lengths of its lists of priority 0 to 9,
---       how many are parked for their nodes, running, delayed, its totals (field, value, ...), 1 if it is paused, and the
---       scope that holds its jobs back or ''
+--       how many are parked for their nodes, running, delayed, its totals (field, value, ...), 1 if it is paused, the
+--       scope that holds its jobs back or '', and since when; then for each scope: its limit of attempts in flight, how
+--       many are, how many jobs may wait, how many do, when one more may start ('' when one ends), until when its
+--       provider wants no calls, tokens used beyond what was reserved, and its meters: algorithm, unit, size, span,
+--       size at present, used
+--@ time places scopes
 local t = redis.call('TIME')
 local now = math.max(t[1] * 1000 + math.floor(t[2] / 1000), tonumber(redis.call('GET', K.clock) or '0'))
+this_moment = now
 local workers = {}
 local beats = redis.call('ZRANGE', K.workers, 0, -1, 'WITHSCORES')
 for i = 1, #beats, 2 do
@@ -29,15 +34,37 @@ local function length(list)
   return type(n) == 'number' and n or 0
 end
 local reply = { string.format('%.0f', now), redis.call('INFO', 'server')..redis.call('INFO', 'memory'), workers }
-for _, queue in ipairs(ARGV) do
+local waits = {}
+
+local function add_queue(queue)
   local lengths, higher = { length(list_of(queue, 0)) }, {}
   for p = 1, 9 do higher[p] = list_of(queue, p) end
   if redis.call('EXISTS', unpack(higher)) > 0 then
     for p = 1, 9 do lengths[p + 1] = length(higher[p]) end
   end
-  local at, binds = string.match(redis.call('HGET', K.blocked, queue) or '', '^(%d+) %S+ (.*)$')
-  if not at or tonumber(at) + 1000 < now then binds = '' end
+  waits[queue] = parked[queue] or 0
+  for _, n in ipairs(lengths) do waits[queue] = waits[queue] + n end
+  local at, since, binds = string.match(redis.call('HGET', K.blocked, queue) or '', '^(%d+) %S+ (%d+) (.*)$')
+  if not at or tonumber(at) + 1000 < now then since, binds = '0', '' end
   reply[#reply + 1] = { lengths, parked[queue] or 0, where['running:'..queue] or 0, where['delayed:'..queue] or 0,
-    redis.call('HGETALL', K.totals..queue), redis.call('SISMEMBER', K.paused, queue), binds }
+    redis.call('HGETALL', K.totals..queue), redis.call('SISMEMBER', K.paused, queue), binds, since }
 end
+
+local function add_scope(name, queues)
+  local s, node = scope(name), string.match(name, '^node:(.*)$')
+  local r = redis.call('HMGET', K.scope..name, 'qs', 'to')
+  local waiting = node and (where['waiting:node:'..node] or 0) or 0
+  for queue in string.gmatch(queues, '%S+') do waiting = waiting + (waits[queue] or 0) end
+  local at, meters = free_at(s, now, 1, ''), {}
+  for _, m in ipairs(s.meters) do
+    meters[#meters + 1] = { m.name, m.unit, tostring(m.size), tostring(m.span), tostring(lowered(s, m.size, now)),
+      string.format('%.3f', m.is.used(s, m, now)) }
+  end
+  local free = at >= NEVER and '' or string.format('%.0f', math.max(at, now))
+  reply[#reply + 1] = { s.limit, s.used, tonumber(r[1]) or 0, waiting, free, string.format('%.0f', s.not_before),
+    tonumber(r[2]) or 0, meters }
+end
+
+for i = 2, tonumber(ARGV[1]) + 1 do add_queue(ARGV[i]) end
+for i = tonumber(ARGV[1]) + 2, #ARGV, 2 do add_scope(ARGV[i], ARGV[i + 1]) end
 return reply

@@ -3,35 +3,93 @@
 -- Guarantee: a job id is accepted once; a repeated call changes nothing and says 'known'. All or nothing.
 -- KEYS  own prefix, queue prefix
 -- ARGV  the raw message being adopted or '', fields a job, then for each job:
---       id, queue, priority, deadline (ms from now, below 0 if it has passed, 0 for none), target, node, foreign ('1' or ''), options, request
--- reply for each job: 'new' or 'known'
+--       id, queue, priority, deadline (ms from now, below 0 if it has passed, 0 for none), target, node, foreign ('1' or ''),
+--       its size ('input tokens, those in the worst case, tokens of the answer or 0'), options, request
+-- reply for each job: 'new' or 'known'; or, when they would be more than may wait somewhere, and nothing was written:
+--       'full', the scope, how many may wait there, how many do, in how many ms there will be room
 --@ time places
 local raw, width = ARGV[1], tonumber(ARGV[2])
-local types = {}
+-- Nothing has started lately: nobody knows when there will be room.
+local UNKNOWN_MS, LONGEST_MS, PACE_MS = 5000, 3600000, 30000
+local types, known, coming, under = {}, {}, {}, {}
+local function come(scope, queue, many)
+  local c = coming[scope] or { queue = queue, many = 0 }
+  coming[scope], c.many = c, c.many + many
+end
 for i = 3, #ARGV, width do
-  local list = list_of(ARGV[i + 1], tonumber(ARGV[i + 2]))
+  local id, queue, node = ARGV[i], ARGV[i + 1], ARGV[i + 5]
+  local list = list_of(queue, tonumber(ARGV[i + 2]))
   if not types[list] then
     types[list] = redis.call('TYPE', list).ok
     if types[list] ~= 'list' and types[list] ~= 'none' then
-      return redis.error_reply('WRONGTYPE the queue '..ARGV[i + 1]..' is a '..types[list]..' in Redis, not a list')
+      return redis.error_reply('WRONGTYPE the queue '..queue..' is a '..types[list]..' in Redis, not a list')
     end
+  end
+  known[id] = redis.call('EXISTS', K.job..id) == 1
+  if not known[id] then
+    local nodes = under[queue] or {}
+    under[queue], nodes[node] = nodes, (nodes[node] or 0) + 1
+  end
+end
+for queue, nodes in pairs(under) do
+  local kind, name = string.match(queue, '^([^.]*)%.(.*)$')
+  local many = 0
+  for node, of_node in pairs(nodes) do
+    many = many + of_node
+    if node ~= '' then come('node:'..node, queue, of_node) end
+  end
+  if kind == 'model' then
+    come('model:'..name, queue, many)
+  elseif kind and kind ~= 'pool' then
+    come('group:'..kind, queue, many)
+    come('echelon:'..queue, queue, many)
   end
 end
 local now = server_now()
+
+-- How many jobs of a queue start in a ms, as they have lately.
+local function pace_of(queue)
+  local count, at, began = string.match(redis.call('HGET', K.pace, queue) or '', '^(%S+) (%d+) (%d+)$')
+  if not count then return 0 end
+  local faded, age = tonumber(count) * math.exp((tonumber(at) - now) / PACE_MS), math.max(1000, now - tonumber(began))
+  return faded / (PACE_MS * (1 - math.exp(-age / PACE_MS)))
+end
+
+-- Whether so many more may wait in a scope; if not, since when that will change: as its queues have gone lately.
+if raw == '' then
+  for name, c in pairs(coming) do
+    local r = redis.call('HMGET', K.scope..name, 'qs', 'qn')
+    local size = tonumber(r[1]) or 0
+    if size > 0 then
+      local waiting = how_many_wait(name, r[2] or '')
+      local over = waiting + c.many - size
+      if over > 0 then
+        local pace = 0
+        for queue in string.gmatch(r[2] ~= '' and r[2] or c.queue, '%S+') do
+          pace = pace + pace_of(queue)
+        end
+        local wait = pace > 1e-6 and math.min(LONGEST_MS, math.ceil(over / pace)) or UNKNOWN_MS
+        return { 'full', name, tostring(size), tostring(waiting), string.format('%.0f', wait) }
+      end
+    end
+  end
+end
+
 local reply, fresh, pushed = {}, {}, {}
 for i = 3, #ARGV, width do
   local id, queue, priority, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local job = K.job..id
-  if redis.call('EXISTS', job) == 1 then
+  if known[id] then
     reply[#reply + 1] = 'known'
   else
-    redis.call('HSET', job, 'state', 'queued', 'queue', queue, 'home', queue, 'priority', priority, 'created', now,
+    known[id] = true -- should it be there twice
+    redis.call('HSET', K.job..id, 'state', 'queued', 'queue', queue, 'home', queue, 'priority', priority, 'created', now,
       'deadline', wait ~= 0 and now + wait or 0, 'target', ARGV[i + 4], 'node', ARGV[i + 5], 'foreign', ARGV[i + 6],
-      'options', ARGV[i + 7], 'request', ARGV[i + 8])
+      'size', ARGV[i + 7], 'options', ARGV[i + 8], 'request', ARGV[i + 9])
     local list = list_of(queue, tonumber(priority))
     pushed[list] = pushed[list] or {}
     pushed[list][#pushed[list] + 1] = id
     fresh[queue] = (fresh[queue] or 0) + 1
+    node_waits(ARGV[i + 5], 1)
     reply[#reply + 1] = 'new'
   end
 end

@@ -4,28 +4,39 @@
 -- spends nothing. The same sequence answers with the same grants and starts nothing again; a newer one gives back
 -- what was granted and never claimed.
 -- KEYS  own prefix, queue prefix
--- ARGV  worker, sequence, last claimed sequence, wanted, '1' if that fills the worker, lease ms, adopting ms,
---       poison, retention ms, inbox queue, then for each queue: its name, its instances separated by commas
--- reply server time, ms until to ask again or '', queues whose keys are not lists, raw messages (count, then each), then 14 fields a grant:
---       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail
+-- ARGV  worker, sequence, last claimed sequence, wanted, how many of them at most under a rate, '1' if that fills the worker,
+--       lease ms, adopting ms, poison, retention ms, inbox queue, then for each queue: its name, its instances separated by commas
+-- reply server time, ms until to ask again or '', queues whose keys are not lists, raw messages (count, then each), then 15 fields a grant:
+--       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail,
+--       within how many ms of being asked for it has to be used or ''
 --@ time places scopes lease
 local worker, seq, claimed = ARGV[1], ARGV[2], ARGV[3]
-local want, fills, lease_ms = tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
-local adopting_ms, poison, keep, inbox = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
-local FIRST, MOST_RAWS, LOOK_AHEAD = 11, 50, 200
+local want, urgent, fills, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
+local adopting_ms, poison, keep, inbox = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
+local FIRST, MOST_RAWS, LOOK_AHEAD = 12, 50, 200
 -- How much later than the worker that found a queue blocked the others ask again: one asks, the others are its spare.
 local SPARE_MS = 250
 -- A mark without a time of its own (a permit comes back when it does) runs out after this, should a wake-up get lost.
 local LONGEST_MARK_MS = 1000
+-- A job waits so long before it counts as one of the next higher priority.
+local AGEING_MS = 60000
+-- A job whose tokens do not come together for so long reserves them, and for how long unless it asks again.
+local RESERVE_AFTER_MS, RESERVED_MS = 2000, 3000
+-- A job larger than a limit that was lowered meanwhile stands aside, and is looked at again after this.
+local NEVER_FITS_MS = 10000
+-- So many answers of an instance say how long its next one will be.
+local ENOUGH_ANSWERS = 8
+-- The pace of a queue is a mean over this.
+local PACE_MS = 30000
 local now = server_now()
 local reply, raws, out = {}, {}, {}
 local again, passed_over, broken = math.huge, 0, {}
 
 local function tell(id, lease)
   local r = redis.call('HMGET', K.job..id, 'queue', 'instance', 'via', 'request', 'node', 'target', 'deadline', 'created',
-    'attempts', 'foreign', 'options', 'trail')
-  local row = { id, r[1], lease, r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9] or '0', r[10], r[11], r[12] or '' }
-  for i = 1, 14 do reply[#reply + 1] = row[i] end
+    'attempts', 'foreign', 'options', 'trail', 'within')
+  local row = { id, r[1], lease, r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9] or '0', r[10], r[11], r[12] or '', r[13] or '' }
+  for i = 1, 15 do reply[#reply + 1] = row[i] end
 end
 
 -- The previous take of this worker: repeat it, or give back what its lost reply granted.
@@ -37,37 +48,58 @@ if before[1] and before[1] ~= claimed then
     if queue and repeated then
       tell(id, lease)
     elseif queue then
-      give_back(id, lease, queue, now)
+      give_back(id, lease, queue, now, 0, true)
       to_head(id, queue, priority)
     end
   end
 end
 
+-- The lists of a queue that hold something, highest priority first.
 local function lists_of(q)
-  if not q.lists then
-    q.lists, q.plain = {}, list_of(q.name, 0)
-    for p = 9, 1, -1 do q.lists[#q.lists + 1] = list_of(q.name, p) end
+  if q.lists then return q.lists end
+  q.lists = {}
+  local higher = higher_lists(q.name)
+  if redis.call('EXISTS', unpack(higher)) > 0 then
+    for i, list in ipairs(higher) do
+      if redis.call('EXISTS', list) == 1 then q.lists[#q.lists + 1] = { key = list, priority = 10 - i } end
+    end
   end
+  local plain = list_of(q.name, 0)
+  if redis.call('EXISTS', plain) == 1 then q.lists[#q.lists + 1] = { key = plain, priority = 0 } end
   return q.lists
 end
 
-local function anything(q)
-  return redis.call('EXISTS', list_of(q.name, 0), unpack(lists_of(q))) > 0
+-- What the head of a list counts: its priority, and one more for every minute that it has waited. A message of a foreign producer
+-- goes first: it is only adopted.
+local function weight_of(list)
+  if list.weight then return list.weight end
+  local id = redis.pcall('LINDEX', list.key, -1)
+  if type(id) ~= 'string' or string.sub(id, 1, 1) == '{' then
+    list.weight = math.huge
+  else
+    local created = redis.pcall('HGET', K.job..id, 'created')
+    list.weight = list.priority + (now - (type(created) == 'string' and tonumber(created) or now)) / AGEING_MS
+  end
+  return list.weight
 end
 
--- The id at the head of a queue, highest priority first, and the list it came from. A key that is not a list (somebody
--- wrote to it) is reported, and the other queues are served.
+-- The next id of a queue and the list it came from. A key that is not a list (somebody wrote to it) is reported, and the
+-- other queues are served.
 local function pop(q)
-  local higher = lists_of(q)
-  if redis.call('EXISTS', unpack(higher)) == 0 then higher = {} end
-  for i = 1, #higher + 1 do
-    local list = higher[i] or q.plain
-    local id = redis.pcall('RPOP', list)
+  local lists = lists_of(q)
+  while #lists > 0 do
+    local best = 1
+    for i = 2, #lists do
+      if weight_of(lists[i]) > weight_of(lists[best]) then best = i end
+    end
+    local id = redis.pcall('RPOP', lists[best].key)
+    lists[best].weight = nil
     if type(id) == 'table' then
       broken[#broken + 1] = q.name
       return nil
     end
-    if id then return id, list end
+    if id then return id, lists[best].key end
+    table.remove(lists, best)
   end
 end
 
@@ -76,11 +108,16 @@ local function members_of(q)
   if q.members then return q.members end
   q.members = {}
   local usable, plan = ','..q.instances..',', redis.call('GET', K.plan..q.name)
-  if not plan then plan = string.gsub(q.instances, '[^,]+', '%0 |;') end
-  for instance, home, names in string.gmatch(plan, '([^|;, ]+) ([^|;]*)|([^;]*)') do
+  if not plan then plan = string.gsub(q.instances, '[^,]+', '%0  0 typical|;') end
+  for instance, home, most, estimate, names in string.gmatch(plan, '([^|;, ]+) ([^|; ]*) (%d+) (%a+)|([^;]*)') do
     if string.find(usable, ','..instance..',', 1, true) then
-      local member = { instance = instance, home = home, names = names, scopes = {} }
-      for name in string.gmatch(names, '[^ ]+') do member.scopes[#member.scopes + 1] = scope(name) end
+      local member = { instance = instance, home = home, most = tonumber(most), worst = estimate == 'worst', names = names, scopes = {} }
+      for name in string.gmatch(names, '[^ ]+') do
+        local s = scope(name)
+        member.scopes[#member.scopes + 1] = s
+        if s.within then member.within = math.min(member.within or math.huge, s.within) end
+        if s.tokens then member.most_tokens = math.min(member.most_tokens or math.huge, s.most_tokens) end
+      end
       q.members[#q.members + 1] = member
     end
   end
@@ -89,40 +126,69 @@ local function members_of(q)
   return q.members
 end
 
--- The next member in turn, not one of `avoid`, that has every shared permit now. Without one: when there will be one,
--- and what binds. A job that avoids all the members there are avoids none.
-local function next_member(q, avoid)
+-- How many tokens an attempt reserves: its input, and its answer as far as this instance's answers have been; or, where
+-- `worst_case` is configured, what they can be at the most.
+local function reservation(member, size, node)
+  local most = math.min(member.most_tokens or math.huge, node and node.most_tokens or math.huge)
+  if most == math.huge then return 0 end
+  local input, worst, cap = string.match(size or '', '^(%d+) (%d+) (%d+)$')
+  input, worst, cap = tonumber(input or '1'), tonumber(worst or '1'), tonumber(cap or '0')
+  if cap == 0 then cap = member.most end
+  if member.worst then return worst + cap end
+  if not member.answer then
+    local r = redis.call('HMGET', K.scope..'model:'..member.instance, 'on', 'om', 'od')
+    member.answer = (tonumber(r[1]) or 0) >= ENOUGH_ANSWERS and math.ceil(r[2] + 4 * r[3]) or math.huge
+  end
+  return math.max(input + 1, math.min(most, input + math.min(cap, member.answer)))
+end
+
+-- The next member in turn, not one of `avoid`, that has every shared permit now, and the tokens it reserves. Without one: when
+-- there will be one, and what binds. A job that avoids all the members there are avoids none. Without `size` it is only asked
+-- whether any job might start.
+local function next_member(q, avoid, size, node)
   local members = members_of(q)
   local left = 0
   for _, member in ipairs(members) do
     if not string.find(avoid, ','..member.instance..',', 1, true) then left = left + 1 end
   end
-  local first_at, binds, full = math.huge, 'no instance', {}
+  local first_at, binds, full, never, asked = math.huge, 'no instance', {}, nil, 0
   for i = 1, #members do
     local member = members[(q.turn + i - 1) % #members + 1]
     if left == 0 or not string.find(avoid, ','..member.instance..',', 1, true) then
+      local tokens = size and reservation(member, size, node) or 1
       local at, by = now, nil
       for _, s in ipairs(member.scopes) do
-        local open = free_at(s, now)
-        if open > at then at, by = open, s.name end
+        local open = free_at(s, now, tokens, q.name)
+        if open > at then at, by = open, s end
+        if open == math.huge then
+          full[#full + 1] = K.waiting..s.name
+        elseif s.tokens and open > now then
+          full[#full + 1] = K.short..s.name
+        end
       end
       if not by then
         q.turn = q.turn + i
-        return member
+        return member, tokens
       end
-      if at == math.huge then full[#full + 1] = by end
-      if at <= first_at then first_at, binds = at, by end
+      asked = asked + 1
+      if at == NEVER then
+        never = { by.name, (never and never[2] or 0) + 1 }
+      elseif at <= first_at then
+        first_at, binds = at, by.name
+      end
     end
   end
+  if never and never[2] == asked then return nil, NEVER, never[1], full end
   return nil, first_at, binds, full
 end
 
 -- Nothing of this queue may start: mark it, so that the next to ask is told at the cost of one field.
 local function block(q, at, binds, full)
   q.closed = true
-  for _, name in ipairs(full) do redis.call('SADD', K.waiting..name, q.name) end
+  for _, waiting in ipairs(full) do redis.call('SADD', waiting, q.name) end
   at = math.max(now + 1, math.min(at, now + LONGEST_MARK_MS))
-  redis.call('HSET', K.blocked, q.name, string.format('%.0f %s %s', at, worker, binds))
+  q.since = q.since or now
+  redis.call('HSET', K.blocked, q.name, string.format('%.0f %s %.0f %s', at, worker, q.since, binds))
   redis.call('SADD', K.idle..q.name, worker)
   again = math.min(again, at)
 end
@@ -131,45 +197,89 @@ local function park(id, q, node, at, created)
   redis.call('ZADD', K.parked..q.name..' '..node, created, id)
   redis.call('ZADD', K.parks, math.min(at, now + LONGEST_MARK_MS), q.name..' '..node)
   redis.call('SADD', K.waiting..'node:'..node, q.name)
+  redis.call('HSET', K.job..id, 'waits', 'node:'..node, 'since', now)
   passed_over = passed_over + 1
+end
+
+-- No instance has its permits for the job at the head: it goes back there, and the queue is blocked. One that has waited long for
+-- tokens reserves them, so that small jobs of other queues do not pass it for ever; one that fits no limit stands aside.
+local function put_back(id, list, q, node, tokens_at, binds, full)
+  if tokens_at == NEVER then
+    node_waits(node and node.id, -1)
+    redis.call('HSET', K.job..id, 'waits', binds, 'since', now)
+    to_delay(id, q.name, now + NEVER_FITS_MS)
+    passed_over = passed_over + 1
+    return
+  end
+  redis.call('RPUSH', list, id)
+  for _, l in ipairs(q.lists) do
+    if l.key == list then l.weight = nil end
+  end
+  block(q, tokens_at, binds, full)
+  local s = scopes[binds]
+  if s and s.tokens and now - q.since >= RESERVE_AFTER_MS and (not s.reserver or s.reserver == q.name) then
+    local r = redis.call('HMGET', K.job..id, 'size')
+    local most = 1
+    for _, member in ipairs(q.members) do most = math.max(most, reservation(member, r[1])) end
+    redis.call('HSET', K.scope..binds, 'vq', q.name, 'va', most, 'vu', now + RESERVED_MS)
+  end
 end
 
 -- One job that has left its list: start it, unless it has ended meanwhile, its node has no permit, or no instance that it
 -- does not avoid has one. Returns 1 if it runs.
 local function start(id, list, q)
-  local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created')
+  local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size')
   if r.err then redis.call('ZADD', K.dead, now, id) return 0 end
   if r[1] ~= 'queued' then return 0 end
   local deadline = tonumber(r[2]) or 0
   if deadline > 0 and deadline <= now then
+    node_waits(r[4], -1)
     to_end(id, q.name, 'expired', 'error', '{"code":"expired","message":"its deadline passed while it waited"}', now, keep)
     foreign_failure(id, 'expired: its deadline passed while it waited')
     return 0
   end
   local node = r[4] and r[4] ~= '' and scope('node:'..r[4])
   if node then
-    local at = free_at(node, now)
+    node.id = r[4]
+    local at = free_at(node, now, 1, q.name)
     if at > now then park(id, q, r[4], at, r[5]) return 0 end
   end
-  local member, at, binds, full = next_member(q, ','..(r[3] or '')..',')
+  local member, tokens, binds, full = next_member(q, ','..(r[3] or '')..',', r[6] or '', node)
   if not member then
-    redis.call('RPUSH', list, id)
-    block(q, at, binds, full)
+    put_back(id, list, q, node, tokens, binds, full)
     return 0
   end
-  local names = member.names
-  for _, s in ipairs(member.scopes) do use(s) end
+  local names, within = member.names, member.within
   if node then
-    use(node)
+    if node.tokens then
+      local at = free_at(node, now, tokens, q.name)
+      if at > now then
+        q.turn = q.turn - 1
+        park(id, q, r[4], at, r[5])
+        return 0
+      end
+    end
     names = names..' '..node.name
+    within = math.min(within or math.huge, node.within or math.huge)
+    if within == math.huge then within = nil end
+    node_waits(r[4], -1)
   end
   local lease = redis.call('HINCRBY', K.job..id, 'lease', 1)
+  local entry = id..' '..lease
+  for _, s in ipairs(member.scopes) do
+    use(s, tokens, entry)
+    if s.reserver == q.name then redis.call('HDEL', K.scope..s.name, 'vq', 'va', 'vu') end
+  end
+  if node then use(node, tokens, entry) end
   redis.call('HSET', K.job..id, 'state', 'running', 'queue', q.name, 'worker', worker, 'started', now,
-    'instance', member.instance, 'via', member.home, 'scopes', names)
+    'instance', member.instance, 'via', member.home, 'scopes', names, 'within', within or '',
+    'reserved', tokens > 0 and tokens or '')
   redis.call('ZADD', K.running, now + lease_ms, id)
   redis.call('HINCRBY', K.counts, 'running:'..q.name, 1)
   tell(id, tostring(lease))
-  out[#out + 1] = id..' '..lease
+  out[#out + 1] = entry
+  if within then urgent = urgent - 1 end
+  q.since = nil
   return 1
 end
 
@@ -185,12 +295,14 @@ local function open_queues(queues)
   if #names == 0 then return open end
   local marks, paused = redis.call('HMGET', K.blocked, unpack(names)), redis.call('SMISMEMBER', K.paused, unpack(names))
   for i, q in ipairs(queues) do
-    local at, keeper = string.match(marks[i] or '', '^(%d+) (%S+)')
+    local mark = marks[i]
+    local at = mark and tonumber(string.match(mark, '^%d+')) or 0
     if paused[i] == 1 then
       redis.call('SADD', K.idle..q.name, worker)
-    elseif at and tonumber(at) > now then
-      again = math.min(again, tonumber(at) + (keeper == worker and 0 or SPARE_MS))
+    elseif at > now then
+      if at < again then again = math.min(again, at + (string.find(mark, ' '..worker..' ', 1, true) and 0 or SPARE_MS)) end
     else
+      q.marked, q.since = mark and true, mark and tonumber(string.match(mark, '^%d+ %S+ (%d+)'))
       open[#open + 1] = q
     end
   end
@@ -199,16 +311,20 @@ end
 
 local function empty(q)
   q.closed = true
+  if q.marked then redis.call('HDEL', K.blocked, q.name) end
   redis.call('SADD', K.idle..q.name, worker)
 end
 
 -- One turn of one queue: its share of what is wanted. Returns how many were started.
 local function serve(q, share)
   local started = 0
+  q.started = q.started or 0
   while started < share and not q.closed and passed_over < LOOK_AHEAD do
     local member, at, binds, full = next_member(q, '')
     if not member then
       block(q, at, binds, full)
+    elseif member.within and urgent <= 0 then
+      return started -- for another worker
     else
       q.turn = q.turn - 1 -- only looked at: the job itself takes the turn
       local id, list = pop(q)
@@ -217,11 +333,20 @@ local function serve(q, share)
       elseif string.sub(id, 1, 1) == '{' then
         adopt(id)
       else
-        started = started + start(id, list, q)
+        local more = start(id, list, q)
+        started, q.started = started + more, q.started + more
       end
     end
   end
   return started
+end
+
+-- How many jobs of a queue start: what a full queue tells those it refuses. A count that fades, and since when it has been kept.
+local function keep_pace(q)
+  local count, at, began = string.match(redis.call('HGET', K.pace, q.name) or '', '^(%S+) (%d+) (%d+)$')
+  local faded = count and tonumber(count) * math.exp((tonumber(at) - now) / PACE_MS) or 0
+  if faded < 0.01 then faded, began = 0, now end
+  redis.call('HSET', K.pace, q.name, string.format('%.3f %.0f %.0f', faded + q.started, now, began))
 end
 
 if not repeated then
@@ -237,7 +362,7 @@ if not repeated then
   end
   local open, busy = open_queues(queues), {}
   for _, q in ipairs(open) do
-    if anything(q) then busy[#busy + 1] = q else empty(q) end
+    if has_jobs(q.name) then busy[#busy + 1] = q else empty(q) end
   end
   -- In turns of one share a queue, so that no queue fills a worker that serves several.
   local started, share = 0, math.max(1, math.floor(want / math.max(1, #busy)))
@@ -253,6 +378,13 @@ if not repeated then
   write_scopes(now)
   for _, q in ipairs(busy) do
     if q.turn and q.turn ~= q.first then redis.call('HSET', K.cursor, q.name, q.turn) end
+    if q.started and q.started > 0 then keep_pace(q) end
+    if q.marked and not q.since then redis.call('HDEL', K.blocked, q.name) end
+    if not q.closed and has_jobs(q.name) then wake(q.name, 1) end
+  end
+  -- A permit that came back for a queue which had no use for it is there for another one.
+  for name, s in pairs(scopes) do
+    if s.limit > s.used then pass_on(K.waiting, name, now) end
   end
   if fills and started >= want then
     for _, q in ipairs(queues) do redis.call('SREM', K.idle..q.name, worker) end

@@ -8,11 +8,19 @@ local function held(id, lease)
   return nil, (r[5] == lease) and 'done' or 'late'
 end
 
--- Give back all that a running job holds. Only after `held` said yes.
-local function give_back(id, lease, queue, now)
+-- Give back all that a running job holds. Only after `held` said yes. `tokens`: how many its call used, or nil if nobody knows:
+-- then what it reserved stays reserved until its window has passed. `unused`: no call was made.
+local function give_back(id, lease, queue, now, tokens, unused)
+  local r = redis.call('HMGET', K.job..id, 'scopes', 'reserved', 'started', 'lease')
+  local names = r[1] or ''
   redis.call('ZREM', K.running, id)
   redis.call('HINCRBY', K.counts, 'running:'..queue, -1)
-  release_scopes(redis.call('HGET', K.job..id, 'scopes') or '', now)
+  if unused then
+    tokens = 0
+    refund_requests(names, r[3], now)
+  end
+  if tokens and r[2] and r[2] ~= '' then settle_tokens(names, id..' '..r[4], tonumber(r[2]), tokens, r[3], now) end
+  release_scopes(names, now)
   redis.call('HSET', K.job..id, 'settled', lease)
 end
 
@@ -43,7 +51,7 @@ local function unpark(now, most)
   for _, place in ipairs(redis.call('ZRANGEBYSCORE', K.parks, '-inf', now, 'LIMIT', 0, most)) do
     local queue, node = string.match(place, '^(%S+) (%S+)$')
     local s, ids = scope('node:'..node), {}
-    if free_at(s, now) <= now then
+    if free_at(s, now, 1, queue) <= now then
       local free = s.limit > 0 and s.limit - s.used or most
       ids = redis.call('ZPOPMIN', K.parked..place, math.min(most, free))
     end

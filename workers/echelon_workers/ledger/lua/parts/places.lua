@@ -1,13 +1,51 @@
--- Where a job is. It is in exactly one place: a queue's list, `running`, `delayed`, or ended (dead, answered, ...).
+-- Where a job is. It is in exactly one place: a queue's list, parked beside it, `running`, `delayed`, or ended (dead, ...).
 
--- Wake workers that found this queue empty, at most `many`. One whose connection is gone receives nothing
--- (PUBLISH answers 0) and is passed over; the safety poll covers one that dies at this very moment.
+-- Wake workers that found this queue empty or blocked, at most `many`; returns how many. One whose connection is gone receives
+-- nothing (PUBLISH answers 0) and is passed over; the safety poll covers one that dies at this very moment.
 local function wake(queue, many)
-  while many > 0 do
+  local woken = 0
+  while woken < many do
     local worker = redis.call('SPOP', K.idle..queue)
-    if not worker then return end
-    if redis.call('PUBLISH', K.wake..worker, queue) > 0 then many = many - 1 end
+    if not worker then break end
+    if redis.call('PUBLISH', K.wake..worker, queue) > 0 then woken = woken + 1 end
   end
+  return woken
+end
+
+local function higher_lists(queue)
+  local lists = {}
+  for p = 9, 1, -1 do lists[#lists + 1] = list_of(queue, p) end
+  return lists
+end
+
+local function has_jobs(queue)
+  return redis.call('EXISTS', list_of(queue, 0), unpack(higher_lists(queue))) > 0
+end
+
+-- How many jobs of a node wait in a queue or parked beside it; it is counted where they come and go.
+local function node_waits(node, change)
+  if node and node ~= '' then redis.call('HINCRBY', K.counts, 'waiting:node:'..node, change) end
+end
+
+-- How many jobs of a queue wait: in its lists, and parked beside it.
+local function queue_waits(queue)
+  local lists, waiting = higher_lists(queue), redis.call('LLEN', list_of(queue, 0))
+  if redis.call('EXISTS', unpack(lists)) > 0 then
+    for _, list in ipairs(lists) do waiting = waiting + redis.call('LLEN', list) end
+  end
+  for _, place in ipairs(redis.call('ZRANGE', K.parks, 0, -1)) do
+    if string.match(place, '^%S+') == queue then waiting = waiting + redis.call('ZCARD', K.parked..place) end
+  end
+  return waiting
+end
+
+-- How many jobs wait in a scope: in its queues, or under its node.
+local function how_many_wait(name, queues)
+  local node = string.match(name, '^node:(.*)$')
+  if node then return tonumber(redis.call('HGET', K.counts, 'waiting:node:'..node)) or 0 end
+  local waiting = 0
+  for queue in string.gmatch(queues, '%S+') do waiting = waiting + queue_waits(queue) end
+  return waiting
 end
 
 local function to_delay(id, queue, due)
@@ -20,8 +58,14 @@ end
 -- else of cannot take it: the job is delayed, and tried again until the key is mended.
 local function to_head(id, queue, priority)
   local pushed = redis.pcall('RPUSH', list_of(queue, tonumber(priority) or 0), id)
-  if type(pushed) == 'table' then return to_delay(id, queue, (tonumber(redis.call('GET', K.clock)) or 0) + 10000) end
+  local r = redis.call('HMGET', K.job..id, 'state', 'node')
+  if type(pushed) == 'table' then
+    if r[1] == 'queued' then node_waits(r[2], -1) end
+    return to_delay(id, queue, (tonumber(redis.call('GET', K.clock)) or 0) + 10000)
+  end
+  if r[1] ~= 'queued' then node_waits(r[2], 1) end
   redis.call('HSET', K.job..id, 'state', 'queued')
+  redis.call('HDEL', K.job..id, 'waits', 'since')
   wake(queue, 1)
 end
 
