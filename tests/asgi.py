@@ -63,6 +63,7 @@ async def call(
         sent.append(message)
 
     named = {"host": "api.test", **(headers or {})}
+    path, _, query = path.partition("?")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -71,7 +72,7 @@ async def call(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in named.items()],
         "client": ("127.0.0.1", 1),

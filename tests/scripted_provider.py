@@ -2,7 +2,8 @@
 
 `say WORDS`, `nap SECONDS` (then answers), `stall SECONDS` (the whole process stands still, then it answers),
 `fail CODE TIMES` (the first TIMES calls of this job fail so), `crash`, `limited TIMES SECONDS` (the first TIMES calls
-of this job meet a 429 that asks to come back in so many seconds).
+of this job meet a 429 that asks to come back in so many seconds). Whatever the prompt, the instances that the file
+SCRIPTED_DOWN lists, if there is one, fail: `openai-one server_failed` a line.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from echelon_configs import Instance
 from echelon_workers import errors
@@ -29,6 +31,7 @@ class Providers:
     ) -> None:
         self._arrivals = os.open(environment["SCRIPTED_ARRIVALS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._calls = Counter[str]()
+        self._down = Path(environment.get("SCRIPTED_DOWN", "/nowhere"))
         self._without_key = os.environ.get("SCRIPTED_WITHOUT_KEY", "").split(",")
 
     def has_key(self, instance: Instance) -> bool:
@@ -37,8 +40,18 @@ class Providers:
     def prepare(self, instances: Iterable[Instance]) -> None:
         """Nothing to load."""
 
+    def _fail_if_down(self, call: Call) -> None:
+        try:
+            down = dict(line.split() for line in self._down.read_text().splitlines())
+        except FileNotFoundError:
+            return
+        if call.instance.name in down:
+            os.write(self._arrivals, f"{call.instance.name}\n".encode())
+            raise FAILURES[down[call.instance.name]](f"{call.instance.name} is down")
+
     async def complete(self, call: Call) -> ProviderAnswer:
         os.write(self._arrivals, f"{call.job_id}\n".encode())
+        self._fail_if_down(call)
         verb, _, rest = (call.request.prompt or "").partition(" ")
         if verb == "nap":
             await asyncio.sleep(float(rest))

@@ -7,7 +7,7 @@
 from echelon_configs.configuration import Configuration, Defaults
 from echelon_configs.fallbacks import Breaker, Fallback, GlobalFallback, PoolFallback
 from echelon_configs.groups import Echelon, Group
-from echelon_configs.instances import Instance, Retry, Timeouts
+from echelon_configs.instances import Instance, Retry, Supports, Timeouts
 from echelon_configs.limits import ConcurrencyLevels, Level, Limits, RateLimit, RateLimiting
 from echelon_configs.load import Loaded, load
 from echelon_configs.nodes import Node
@@ -47,6 +47,7 @@ __all__ = [
     "Retry",
     "SecretReference",
     "SecretTemplate",
+    "Supports",
     "Thinking",
     "Timeouts",
     "UnknownTarget",

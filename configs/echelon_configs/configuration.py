@@ -18,10 +18,13 @@ from echelon_configs.settings import CallSettings
 
 
 class Defaults(Frozen):
-    """What holds for a job that says nothing."""
+    """What holds where nothing is said."""
 
     deadline_s: float = Field(default=3600.0, description="seconds from submit until a job is given up")
     retention_s: float = Field(default=86_400.0, description="seconds that an answer is kept")
+    health_check_interval_s: float = Field(
+        default=30.0, description="seconds between two probes of an instance that is in no pool; 0: none"
+    )
 
 
 class Configuration(Frozen):
@@ -38,7 +41,7 @@ class Configuration(Frozen):
     concurrency: ConcurrencyLevels = Field(default=ConcurrencyLevels(), description="level defaults as written")
     rate_limiting: RateLimiting = Field(default=RateLimiting(), description="top-level rate and sizes")
     limits: Limits = Field(default=Limits(), description="limits of the whole cluster")
-    defaults: Defaults = Field(default=Defaults(), description="what holds for a job that says nothing")
+    defaults: Defaults = Field(default=Defaults(), description="what holds where nothing is said")
 
     def resolve(self, target: str, node: str | None = None) -> Resolved:
         """Where a job goes that is sent to `target`, submitted under `node` if one is named.
@@ -84,6 +87,17 @@ class Configuration(Frozen):
         if found is None:
             raise self._unknown(queue)
         return found
+
+    def health_interval_s(self, instance: str) -> float:
+        """The seconds between two health probes of an instance, 0 for none: the least that a pool of it states."""
+        pools = [
+            pool.health_check_interval_s
+            for pool in self.pools.values()
+            if any(member.instance == instance for member in self.queues[pool.queue].members)
+        ]
+        if not pools:
+            return self.defaults.health_check_interval_s
+        return min((interval for interval in pools if interval > 0), default=0.0)
 
     def targets(self) -> tuple[str, ...]:
         """Everything a job can be sent to."""

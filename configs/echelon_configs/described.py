@@ -1,16 +1,19 @@
 """The resolved configuration in words, for `echelon config show`: every scope, every default, every limit."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from echelon_configs.configuration import Configuration
 from echelon_configs.fallbacks import Breaker, Fallback, PoolFallback
 from echelon_configs.groups import Echelon, Group
 from echelon_configs.instances import Instance
-from echelon_configs.limits import Level, Limits, RateLimit
+from echelon_configs.limits import ConcurrencyLevels, Level, Limits, RateLimit
 from echelon_configs.nodes import Node
 from echelon_configs.pools import Pool
 from echelon_configs.references import SecretTemplate
 from echelon_configs.settings import CallOverrides, CallSettings, Thinking
+
+LevelName = Literal["group", "echelon", "model", "node"]
 
 
 def described(configuration: Configuration) -> str:
@@ -36,13 +39,13 @@ def _lines(configuration: Configuration) -> Iterator[str]:
     yield summary(configuration)
     yield from _cluster(configuration)
     for group in configuration.groups.values():
-        yield from _group(group)
+        yield from _group(group, configuration)
     for pool in configuration.pools.values():
         yield from _pool(pool, configuration)
     for node in configuration.nodes.values():
-        yield from _node(node)
+        yield from _node(node, configuration)
     for instance in configuration.instances.values():
-        yield from _instance(instance)
+        yield from _instance(instance, configuration)
 
 
 def _cluster(configuration: Configuration) -> Iterator[str]:
@@ -62,22 +65,24 @@ def _cluster(configuration: Configuration) -> Iterator[str]:
     for rate in (configuration.rate_limiting.token_bucket, configuration.rate_limiting.sliding_window):
         if rate is not None:
             yield f"  sizes     {rate.algorithm} {_rate(rate)}"
+    rates = configuration.rate_limiting
+    yield f"  tokens    reserved before a call: {rates.estimate}; counted after it: {rates.settle}"
 
 
-def _group(group: Group) -> Iterator[str]:
+def _group(group: Group, configuration: Configuration) -> Iterator[str]:
     yield ""
     yield f"group {group.name}{_about(group.description)}"
-    yield f"  limits    {_limits(group.limits)}"
+    yield f"  limits    {_limits(group.limits, configuration, 'group')}"
     yield f"  fallback  {_fallback(group.fallback)}"
     yield f"  breaker   {_breaker(group.fallback.circuit_breaker)}"
     for echelon in group.echelons.values():
-        yield from _echelon(echelon)
+        yield from _echelon(echelon, configuration)
 
 
-def _echelon(echelon: Echelon) -> Iterator[str]:
+def _echelon(echelon: Echelon, configuration: Configuration) -> Iterator[str]:
     yield f"  {echelon.queue}{_about(echelon.description)}"
     yield f"    priority {echelon.priority}, {echelon.rotation} over {', '.join(echelon.models)}"
-    yield f"    limits  {_limits(echelon.limits)}"
+    yield f"    limits  {_limits(echelon.limits, configuration, 'echelon')}"
     yield f"    calls   {_settings(echelon.settings)}"
 
 
@@ -86,32 +91,39 @@ def _pool(pool: Pool, configuration: Configuration) -> Iterator[str]:
     yield f"{pool.queue}{_about(pool.description)}"
     members = configuration.queues[pool.queue].members
     yield f"  {pool.rotation} over {_count(len(members), 'member')} of {', '.join(pool.task_groups)}"
-    yield f"  limits    {_limits(pool.limits)}"
+    yield f"  limits    {_limits(pool.limits, configuration)}"
     yield f"  fallback  {_pool_fallback(pool.fallback)}"
+    every = pool.health_check_interval_s
+    probes = f"a probe every {_s(every)}" if every else "no probes"
     yield (
-        f"  health    a probe every {_s(pool.health_check_interval_s)}, unhealthy after {pool.failure_threshold} "
+        f"  health    {probes}, unhealthy after {pool.failure_threshold} "
         f"failures, tried again after {_s(pool.recovery_time_s)}"
     )
 
 
-def _node(node: Node) -> Iterator[str]:
+def _node(node: Node, configuration: Configuration) -> Iterator[str]:
     yield ""
     yield f"node.{node.name}{_about(node.description)}"
     chain = " -> ".join([node.target, *node.fallback_groups])
     yield f"  target    {chain}"
     if node.system_prompt is not None:
         yield f"  prompt    {_first_line(node.system_prompt)}"
-    yield f"  limits    {_limits(node.limits)}"
+    yield f"  limits    {_limits(node.limits, configuration, 'node')}"
     yield f"  calls     {_overrides(node.overrides)}"
 
 
-def _instance(instance: Instance) -> Iterator[str]:
+def _instance(instance: Instance, configuration: Configuration) -> Iterator[str]:
     yield ""
     yield f"{instance.queue}{_about(instance.description)}"
     wire = "" if instance.vendor == instance.provider else f" ({instance.provider})"
     yield f"  {instance.vendor}{wire}: {instance.model} at {instance.base_url or 'the usual endpoint'}"
     yield f"  key       {instance.api_key or 'none'}"
     yield f"  weight    {instance.weight:g}"
+    if instance.context_window is not None:
+        yield f"  context   {instance.context_window:,} tokens"
+    able = [f"{'' if can else 'no '}{name}" for name, can in instance.supports if can is not None]
+    if able:
+        yield f"  supports  {', '.join(able)}"
     if instance.unset:
         yield f"  cannot be called: {', '.join(instance.unset)} not set"
     for name, value in instance.headers.items():
@@ -124,7 +136,7 @@ def _instance(instance: Instance) -> Iterator[str]:
     retry = [f"{name} {value}" for name, value in instance.retry if value is not None]
     if retry:
         yield f"  retries   {', '.join(retry)}"
-    yield f"  limits    {_limits(instance.limits)}"
+    yield f"  limits    {_limits(instance.limits, configuration, 'model')}"
     yield f"  calls     {_settings(instance.settings)}"
 
 
@@ -138,15 +150,31 @@ def _first_line(text: str) -> str:
     return first if first == whole else f"{first}..."
 
 
-def _limits(limits: Limits) -> str:
+def _limits(limits: Limits, configuration: Configuration | None = None, level: LevelName | None = None) -> str:
+    """The limits of a scope. Those that are its level's, or the top level's, say so."""
+    levels = configuration.concurrency if configuration else ConcurrencyLevels()
+    default: Level = getattr(levels, level) if level and levels.enabled else Level()
     parts = [
-        f"{limits.concurrency:,} in flight" if limits.concurrency else "",
-        f"{limits.queue_size:,} waiting" if limits.queue_size else "",
+        f"{limits.concurrency:,} in flight{_as_each(level, limits.concurrency == default.limit)}"
+        if limits.concurrency
+        else "",
+        f"{limits.queue_size:,} waiting{_as_each(level, limits.queue_size == default.queue_size)}"
+        if limits.queue_size
+        else "",
         f"{limits.requests_per_minute:,} requests/min" if limits.requests_per_minute else "",
         f"{limits.tokens_per_minute:,} tokens/min" if limits.tokens_per_minute else "",
-        f"{limits.rate.algorithm} {_rate(limits.rate)}" if limits.rate else "",
+        _rate_in_force(limits.rate, configuration) if limits.rate else "",
     ]
     return ", ".join(part for part in parts if part) or "none"
+
+
+def _as_each(level: LevelName | None, same: bool) -> str:
+    return f" (as each {level})" if same else ""
+
+
+def _rate_in_force(rate: RateLimit, configuration: Configuration | None) -> str:
+    top = configuration.rate_limiting.sizes_for(rate.algorithm) if configuration else None
+    return f"{rate.algorithm} {_rate(rate)}{' (sizes of the top level)' if rate == top else ''}"
 
 
 def _rate(rate: RateLimit) -> str:
@@ -161,7 +189,8 @@ def _fallback(fallback: Fallback) -> str:
     if fallback.strategy is None:
         return f"none; {_attempts(fallback.max_attempts, fallback.retry_delay_s)}"
     then = f", then {', '.join(fallback.fallback_groups)}" if fallback.fallback_groups else ""
-    return f"{fallback.strategy}{then}; {_attempts(fallback.max_attempts, fallback.retry_delay_s)}"
+    refused = "; also when content is refused" if fallback.fallback_on_refusal else ""
+    return f"{fallback.strategy}{then}; {_attempts(fallback.max_attempts, fallback.retry_delay_s)}{refused}"
 
 
 def _pool_fallback(fallback: PoolFallback) -> str:

@@ -20,6 +20,9 @@ class Fallback(Frozen):
     fallback_groups: tuple[str, ...] = Field(default=(), description="targets to go to, in order")
     max_attempts: int = Field(default=3, description="attempts of one job in all")
     retry_delay_s: float = Field(default=1.0, description="seconds before the first retry; it doubles from there")
+    fallback_on_refusal: bool = Field(
+        default=False, description="whether a job whose content was refused is tried elsewhere"
+    )
     circuit_breaker: Breaker = Field(default=Breaker(), description="breaker of the group's instances")
 
 
@@ -29,6 +32,9 @@ class GlobalFallback(Frozen):
     enabled: bool = Field(default=True, description="whether a group that says nothing falls back at all")
     max_attempts: int = Field(default=3, description="attempts of one job in all")
     retry_delay_s: float = Field(default=1.0, description="seconds before the first retry; it doubles from there")
+    fallback_on_refusal: bool = Field(
+        default=False, description="whether a job whose content was refused is tried elsewhere"
+    )
     circuit_breaker: Breaker = Field(default=Breaker(), description="breaker of every instance")
 
 

@@ -27,6 +27,15 @@ class Retry(Frozen):
     jitter: bool | None = Field(default=None, description="whether delays are spread at random")
 
 
+class Supports(Frozen):
+    """What a model can do; None: nobody has said, and it is taken to."""
+
+    tools: bool | None = Field(default=None, description="whether it can call tools")
+    json_object: bool | None = Field(default=None, description="whether it can be held to answer in JSON")
+    json_schema: bool | None = Field(default=None, description="whether it can be held to a JSON schema")
+    images: bool | None = Field(default=None, description="whether it can read images")
+
+
 class Instance(Frozen):
     """What a call is made to, and what a breaker guards. Holds the names of secrets, never a secret."""
 
@@ -44,6 +53,10 @@ class Instance(Frozen):
     unset: tuple[str, ...] = Field(
         default=(), description="variables in its URL or parameters that had no value: it cannot be called"
     )
+    context_window: int | None = Field(
+        default=None, description="tokens that input and output may have together; None: nobody has said"
+    )
+    supports: Supports = Field(default=Supports(), description="what the model can do")
     weight: float = Field(default=1.0, description="share of the work under the `weighted` rotation")
     timeouts: Timeouts = Field(default=Timeouts(), description="how long parts of a call may take")
     retry: Retry = Field(default=Retry(), description="delays between retries")

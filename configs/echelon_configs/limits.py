@@ -7,6 +7,7 @@ from pydantic import Field
 from echelon_configs.frozen import Frozen
 
 Estimate = Literal["typical", "worst_case"]
+Settle = Literal["used", "reserved"]
 
 
 class RateLimit(Frozen):
@@ -59,6 +60,9 @@ class RateLimiting(Frozen):
     sliding_window: RateLimit | None = Field(default=None, description="sizes for sliding windows named without any")
     estimate: Estimate = Field(
         default="typical", description="tokens a job reserves before its call: typical or worst_case"
+    )
+    settle: Settle = Field(
+        default="used", description="tokens that count after a call: those it used, or at least those it reserved"
     )
 
     def sizes_for(self, algorithm: str) -> RateLimit | None:

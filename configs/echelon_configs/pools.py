@@ -14,7 +14,9 @@ class Pool(Frozen):
     description: str = Field(default="", description="for people")
     task_groups: tuple[str, ...] = Field(description="groups and echelons whose instances it rotates")
     rotation: str = Field(default="round_robin", description="how the instances take turns")
-    health_check_interval_s: float = Field(default=30.0, description="seconds between two probes of an instance")
+    health_check_interval_s: float = Field(
+        default=30.0, description="seconds between two probes of an instance; 0: none"
+    )
     failure_threshold: int = Field(default=3, description="failures in a row that make an instance unhealthy")
     recovery_time_s: float = Field(default=60.0, description="seconds before an unhealthy instance is tried again")
     fallback: PoolFallback = Field(default=PoolFallback(), description="what happens when an instance fails")

@@ -23,24 +23,26 @@ from echelon_configs.problems import nearest
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import URL_VARIABLES, Address
 from echelon_workers.ledger.client import AsyncLedger, Ledger
+from echelon_workers.ledger.fallbacks import Fallbacks, fallbacks, fallbacks_async
 from echelon_workers.ledger.job import Answer
+from echelon_workers.ledger.listing import redrive_jobs
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record, with_wait
 from echelon_workers.ledger.status import ClusterStatus, cluster_status, cluster_status_async
-from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Full, NewJob, Verb, steer, submit
+from echelon_workers.ledger.verbs import NewJob, Redriven, steer
 
 from .catalogue import Catalogue
 from .draft import Drafter
 from .ears import Ears
 from .errors import (
     EchelonError,
-    QueueFull,
     ResultTimeout,
-    SubmitInvalid,
     Unavailable,
     UnknownJob,
     ended_without_answer,
 )
+from .listed import wanted, wanted_again
 from .records import Records
+from .sending import JobLike, accepted, drafts_of, one_job, submits
 
 #: Who waits for an answer is told by a publish; should that be lost, the record is looked at this often.
 LOOK_AGAIN_S = 10.0
@@ -51,9 +53,6 @@ CONNECTIONS = 16
 #: Jobs that an AsyncClient validates before it lets the event loop do something else: some milliseconds.
 DRAFTS_A_TURN = 200
 
-#: What `submit_many` accepts for one job: a prompt, or a mapping with `target`, options and the request's fields.
-JobLike = str | Mapping[str, Any]
-
 
 class Client:
     """Submits jobs and reads their answers, from threads. Safe to share between them."""
@@ -63,17 +62,22 @@ class Client:
         self._ledger = Ledger(_address(redis_url, namespace))
         self._catalogue = Catalogue()
 
+    @property
+    def address(self) -> Address:
+        """Where its Redis is, and the cluster in it."""
+        return self._ledger.address
+
     def submit(self, target: str | None, prompt: str | None = None, **job: Any) -> str:
         """Submit one job and return its id.
 
         `target`: group.echelon, group, pool.NAME, node.NAME or model.NAME. Beside the prompt (or `messages`) any field
         of the request (system, temperature, max_tokens, tools, function_calling, response_format, thinking, metadata)
-        and the options `node`, `priority` (0-9, higher first), `deadline_s` and `id`: the same id again is the same
-        job.
+        and the options `node`, `priority` (0-9, higher first), `deadline_s`, `fallback_groups` (targets to go to, in
+        order, in place of those configured; an empty list: nowhere) and `id`: the same id again is the same job.
 
         Raises SubmitInvalid, QueueFull, NoConfiguration, Unavailable.
         """
-        return self.submit_job(_job(target, prompt, job))
+        return self.submit_job(one_job(target, prompt, job))
 
     def submit_job(self, job: Mapping[str, Any]) -> str:
         """Submit one job that is a mapping, with the same fields and errors as `submit`."""
@@ -87,13 +91,13 @@ class Client:
         are accepted or none: where a later part finds a queue full, the parts before it are on their way, and
         `QueueFull.accepted` names them. Raises as `submit`, naming the first job that is wrong.
         """
-        return self._send(list(_drafts(self.configuration(), jobs, target)))
+        return self._send(list(drafts_of(self.configuration(), jobs, target)))
 
     def _send(self, drafts: Sequence[NewJob]) -> list[str]:
         ids = [job.id for job in drafts]
         with _reaching(self._ledger.address, ids):
-            for sent, verb in _submits(drafts):
-                _accepted(self._ledger.run(verb), ids, sent)
+            for sent, verb in submits(drafts):
+                accepted(self._ledger.run(verb), ids, sent)
         return ids
 
     def status(self, job_id: str) -> JobRecord:
@@ -160,6 +164,42 @@ class Client:
         with _reaching(self._ledger.address):
             return self._ledger.run(steer(order, queues))
 
+    def jobs(self, state: str | None = None, *, queue: str | None = None, limit: int = 100) -> list[JobRecord]:
+        """At most `limit` jobs that are queued, delayed, running or dead (all of these without a state), the newest
+        first; with a queue, only those that are, or died, there. Of each queue and state the last 20,000 are looked at.
+
+        Raises NotListed for another state, UnknownTarget, NoConfiguration, Unavailable.
+        """
+        walk = wanted(self.configuration(), state, queue, limit)
+        with _reaching(self._ledger.address):
+            return self._ledger.follow(walk)
+
+    def redrive(self, job_ids: Iterable[str]) -> dict[str, Redriven]:
+        """Send jobs that are dead, expired or cancelled again: back to their home queues, as if they were new, with as
+        much time as they had. What has been tried stays on record.
+
+        Of each job the reply says "done"; or "not ended", "answered", "unknown", "no job" (a message that never became
+        one) or "no queue" (its home is not in this configuration). Raises Unavailable; the same call again sends none
+        of them twice.
+        """
+        with _reaching(self._ledger.address):
+            return self._ledger.follow(redrive_jobs(job_ids))
+
+    def redrive_dead(self, *, queue: str | None = None, code: str | None = None) -> dict[str, Redriven]:
+        """As `redrive`, all the dead; or those that died in this queue, or of this code (`timed_out`), or both.
+
+        Raises UnknownTarget, NoConfiguration, Unavailable.
+        """
+        walk = wanted_again(self.configuration(), queue, code)
+        with _reaching(self._ledger.address):
+            return self._ledger.follow(walk)
+
+    def fallbacks(self) -> Fallbacks:
+        """How often each strategy was used, where to, at what cost in time, and the last fallbacks. Raises
+        Unavailable."""
+        with _reaching(self._ledger.address):
+            return fallbacks(self._ledger)
+
     def close(self) -> None:
         """Close the connections."""
         self._ledger.close()
@@ -186,7 +226,7 @@ class AsyncClient:
 
     async def submit(self, target: str | None, prompt: str | None = None, **job: Any) -> str:
         """As `Client.submit`."""
-        return await self.submit_job(_job(target, prompt, job))
+        return await self.submit_job(one_job(target, prompt, job))
 
     async def submit_job(self, job: Mapping[str, Any]) -> str:
         """As `Client.submit_job`."""
@@ -195,7 +235,7 @@ class AsyncClient:
     async def submit_many(self, jobs: Iterable[JobLike], *, target: str | None = None) -> list[str]:
         """As `Client.submit_many`."""
         drafts: list[NewJob] = []
-        for job in _drafts(await self.configuration(), jobs, target):
+        for job in drafts_of(await self.configuration(), jobs, target):
             drafts.append(job)
             if not len(drafts) % DRAFTS_A_TURN:
                 await asyncio.sleep(0)
@@ -204,8 +244,8 @@ class AsyncClient:
     async def _send(self, drafts: Sequence[NewJob]) -> list[str]:
         ids = [job.id for job in drafts]
         async with self._reaching(ids):
-            for sent, verb in _submits(drafts):
-                _accepted(await self._ledger.run(verb), ids, sent)
+            for sent, verb in submits(drafts):
+                accepted(await self._ledger.run(verb), ids, sent)
         return ids
 
     async def status(self, job_id: str) -> JobRecord:
@@ -248,6 +288,28 @@ class AsyncClient:
         async with self._reaching():
             return await cluster_status_async(self._ledger, configuration, self._catalogue.number)
 
+    async def jobs(self, state: str | None = None, *, queue: str | None = None, limit: int = 100) -> list[JobRecord]:
+        """As `Client.jobs`."""
+        walk = wanted(await self.configuration(), state, queue, limit)
+        async with self._reaching():
+            return await self._ledger.follow(walk)
+
+    async def redrive(self, job_ids: Iterable[str]) -> dict[str, Redriven]:
+        """As `Client.redrive`."""
+        async with self._reaching():
+            return await self._ledger.follow(redrive_jobs(job_ids))
+
+    async def redrive_dead(self, *, queue: str | None = None, code: str | None = None) -> dict[str, Redriven]:
+        """As `Client.redrive_dead`."""
+        walk = wanted_again(await self.configuration(), queue, code)
+        async with self._reaching():
+            return await self._ledger.follow(walk)
+
+    async def fallbacks(self) -> Fallbacks:
+        """As `Client.fallbacks`."""
+        async with self._reaching():
+            return await fallbacks_async(self._ledger)
+
     @asynccontextmanager
     async def _reaching(self, job_ids: Sequence[str] = ()) -> AsyncIterator[None]:
         async with self._turns:
@@ -273,39 +335,6 @@ def _address(redis_url: str | None, namespace: str | None) -> Address:
         variables = " or ".join(URL_VARIABLES)
         raise EchelonError(f"no Redis given (would be right: Client('redis://HOST:PORT/DB'), or {variables})")
     return found if namespace is None else Address(found.url, namespace)
-
-
-def _job(target: str | None, prompt: str | None, job: dict[str, Any]) -> dict[str, Any]:
-    whole = {**job, "target": target}
-    return whole if prompt is None else {**whole, "prompt": prompt}
-
-
-def _drafts(configuration: Configuration, jobs: Iterable[JobLike], target: str | None) -> Iterator[NewJob]:
-    if isinstance(jobs, str | Mapping):
-        raise SubmitInvalid([("jobs", "one job where many are expected (would be right: a list of jobs)")])
-    drafter = Drafter(configuration)
-    for number, job in enumerate(jobs):
-        whole = {"prompt": job} if isinstance(job, str) else job
-        if not isinstance(whole, Mapping):
-            what = f"a {type(job).__name__} (would be right: a prompt, or a mapping with prompt or messages)"
-            raise SubmitInvalid([(f"jobs[{number}]", what)])
-        if target is not None and whole.get("target") is None:
-            whole = {**whole, "target": target}
-        try:
-            yield drafter.draft(whole)
-        except SubmitInvalid as exc:
-            raise exc.within(f"jobs[{number}]") from exc
-
-
-def _submits(drafts: Sequence[NewJob]) -> Iterator[tuple[int, Verb[list[bool] | Full]]]:
-    """The calls, each with the number of jobs that were sent before it."""
-    for sent in range(0, len(drafts), MOST_JOBS_A_CALL):
-        yield sent, submit(drafts[sent : sent + MOST_JOBS_A_CALL])
-
-
-def _accepted(reply: list[bool] | Full, job_ids: Sequence[str], sent: int) -> None:
-    if isinstance(reply, Full):
-        raise QueueFull(reply, job_ids, job_ids[:sent])
 
 
 def _pubsub(ledger: Ledger) -> PubSub:

@@ -8,6 +8,7 @@ from typing import Any
 from echelon_configs import Configuration, Resolved, UnknownTarget
 from echelon_workers.ledger.job import JobRequest, RequestInvalid, parse_request
 from echelon_workers.ledger.needs import NeverFits, Room, Rooms
+from echelon_workers.ledger.options import Options, OptionsInvalid, fallbacks_stated
 from echelon_workers.ledger.verbs import NewJob
 
 from .errors import SubmitInvalid
@@ -16,7 +17,7 @@ from .errors import SubmitInvalid
 MOST_REQUEST_BYTES = 8 * 1024 * 1024
 LONGEST_DEADLINE_S = 30 * 86_400
 #: What a job is told beside its request.
-OPTIONS = frozenset({"id", "target", "node", "priority", "deadline_s"})
+OPTIONS = frozenset({"id", "target", "node", "priority", "deadline_s", "fallback_groups"})
 #: As for the ids that foreign Celery clients choose (echelon_workers/adoption.py).
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _LONGEST_NAME = 300
@@ -32,8 +33,9 @@ class Drafter:
         self._known: dict[tuple[object, object], tuple[Resolved, Room]] = {}
 
     def draft(self, job: Mapping[str, Any]) -> NewJob:
-        """Make a job of a mapping with `target`, the options `id`, `node`, `priority` (0-9, higher first) and
-        `deadline_s`, and the fields of the request. An option that is None is one left out. Raises SubmitInvalid."""
+        """Make a job of a mapping with `target`, the options `id`, `node`, `priority` (0-9, higher first), `deadline_s`
+        and `fallback_groups` (targets to go to, in order, in place of those configured), and the fields of the request.
+        An option that is None is one left out. Raises SubmitInvalid."""
         resolved, room = self._resolved(job.get("target"), job.get("node"))
         request = _request(job)
         text = _written(request)
@@ -49,6 +51,7 @@ class Drafter:
             priority=_priority(job.get("priority")),
             deadline_ms=_deadline_ms(job.get("deadline_s"), self._default_deadline_ms),
             request=text,
+            options=_options(self._configuration, job.get("fallback_groups")),
             input_tokens=usual,
             worst_input_tokens=worst,
             max_tokens=max_tokens,
@@ -122,6 +125,17 @@ def _deadline_ms(deadline_s: object, default_ms: int) -> int:
     if not is_number or not 0 < deadline_s <= LONGEST_DEADLINE_S:  # type: ignore[operator]
         raise _wrong("deadline_s", "not a number of seconds above 0, up to 30 days (2592000)")
     return max(1, int(deadline_s * 1000))  # type: ignore[operator]
+
+
+def _options(configuration: Configuration, fallback_groups: object) -> str:
+    if fallback_groups is None:
+        return ""
+    try:
+        return Options(fallback_groups=fallbacks_stated(configuration, fallback_groups)).to_json()
+    except UnknownTarget as exc:
+        raise SubmitInvalid([("fallback_groups", str(exc))], "unknown_target") from exc
+    except OptionsInvalid as exc:
+        raise _wrong("fallback_groups", str(exc)) from exc
 
 
 def _invalid(exc: RequestInvalid) -> SubmitInvalid:

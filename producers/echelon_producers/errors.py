@@ -5,6 +5,7 @@
     ├── NoConfiguration      nothing is published yet: no cluster has been started on this Redis
     ├── SubmitInvalid        the job is wrong: an unknown target or node, a bad request, a bad option
     ├── QueueFull            as many jobs wait already as may: try again after `.retry_after_s`
+    ├── NotListed            jobs are not listed so: a state that is not, or a limit out of range
     ├── UnknownJob           no such job, or its retention is over
     ├── ResultTimeout        it has not ended yet; it is still on its way
     └── JobEnded             it has ended without an answer
@@ -76,6 +77,14 @@ class QueueFull(EchelonError):
         self.retry_after_s = full.retry_after_ms / 1000
         self.job_ids, self.accepted = tuple(job_ids), tuple(accepted)
         super().__init__(_said_full(self))
+
+
+class NotListed(EchelonError, ValueError):
+    """Jobs are not listed so. `where` is `state` or `limit`, the message says what would be right."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}")
+        self.where = where
 
 
 class UnknownJob(EchelonError, LookupError):

@@ -3,18 +3,20 @@
 from echelon_producers.seed import TaskGroupManager
 """
 
+from collections import Counter
 from datetime import UTC, datetime
 from os import environ
 from pathlib import Path
 from typing import Any, Self
 
-from echelon_configs import Configuration, Echelon, Group, Loaded, UnknownTarget, load
-from echelon_workers.ledger.status import ScopeStatus
+from echelon_configs import Configuration, Echelon, Group, Loaded, Pool, UnknownTarget, load
+from echelon_workers.ledger.status import Counts, ScopeStatus
+from echelon_workers.strategies import Situation, strategy_named
 
 from .client import Client
+from .fallback_manager import EnhancedFallbackManager
 
-# Strategies that try the echelons below before anything else.
-_DOWNWARD = ("echelon_down", "provider_failover")
+__all__ = ["ConcurrencyController", "EnhancedFallbackManager", "PollingPool", "PollingPoolManager", "TaskGroupManager"]
 
 
 class TaskGroupManager:
@@ -50,15 +52,15 @@ class TaskGroupManager:
     def get_fallback_groups(self, group_reference: str) -> list[str]:
         """Where the jobs of a group or an echelon may go next, in order, as configured. Raises UnknownTarget.
 
-        With `echelon_down` or `provider_failover` the echelons below come first, then the group's `fallback_groups`.
+        First the queues that the group's strategy names, then its `fallback_groups`.
         """
         group, echelon = self._find(group_reference)
         if group.fallback.strategy is None:
             return []
-        order = list(group.echelons.values())
-        below = order[order.index(echelon or group.best) + 1 :] if group.fallback.strategy in _DOWNWARD else []
         home = (echelon or group.best).queue
-        targets = [*(lower.queue for lower in below), *group.fallback.fallback_groups]
+        situation = Situation(configuration=self.load_config(), queue=home, home=home, trail=())
+        named = [candidate.queue for candidate in strategy_named(group.fallback.strategy).candidates(situation)]
+        targets = [*named, *group.fallback.fallback_groups]
         return [target for target in dict.fromkeys(targets) if target != home]
 
     def validate_group_reference(self, group_reference: str) -> bool:
@@ -99,6 +101,94 @@ class TaskGroupManager:
             return configuration.groups[reference], None
         echelon = configuration.echelon(reference)
         return configuration.groups[echelon.group], echelon
+
+
+class PollingPoolManager:
+    """The polling pools of the running cluster; what turns their instances and looks after them is the workers."""
+
+    def __init__(
+        self, task_group_manager: TaskGroupManager | None = None, *, client: Client | str | None = None
+    ) -> None:
+        """`client`: as for ConcurrencyController.
+
+        Pools are those of the configuration in force. `task_group_manager` may be given, as ever, and is not needed.
+        """
+        self.task_group_manager = task_group_manager
+        self._is_own = not isinstance(client, Client)
+        self._client = client if isinstance(client, Client) else Client(client)
+
+    def list_pools(self) -> list[str]:
+        """The names of the pools. Raises NoConfiguration, Unavailable."""
+        return list(self._client.configuration().pools)
+
+    def get_pool(self, name: str) -> "PollingPool":
+        """A pool by its name, with or without `pool.` before it.
+
+        Raises UnknownTarget, NoConfiguration, Unavailable.
+        """
+        configuration, bare = self._client.configuration(), name.removeprefix("pool.")
+        configuration.resolve(f"pool.{bare}")
+        return PollingPool(configuration.pools[bare], self._client)
+
+    def get_status(self) -> dict[str, dict[str, Any]]:
+        """The status of every pool, by its name."""
+        return {name: self.get_pool(name).get_status() for name in self.list_pools()}
+
+    def close(self) -> None:
+        """Close the connections, unless the client was given."""
+        if self._is_own:
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PollingPool:
+    """One polling pool, as it was configured when it was asked for."""
+
+    def __init__(self, pool: Pool, client: Client) -> None:
+        self.pool = pool
+        self._client = client
+
+    @property
+    def name(self) -> str:
+        return self.pool.name
+
+    def get_status(self) -> dict[str, Any]:
+        """Its rotation, health settings and counts, how many of its instances are in which state, and `instances`, each
+        with its health and with `homes`, the echelons it is there for.
+
+        Raises UnknownTarget when it is configured no more, NoConfiguration, Unavailable.
+        """
+        members, status = self._homes(), self._client.cluster_status()
+        counts = {queue.name: queue.counts for queue in status.queues}.get(self.pool.queue, Counts())
+        instances = [instance for instance in status.instances if instance.name in members]
+        states = Counter(instance.state for instance in instances)
+        return {
+            "name": self.pool.name,
+            "rotation_strategy": self.pool.rotation,
+            "task_groups": list(self.pool.task_groups),
+            "health_check_interval_s": self.pool.health_check_interval_s,
+            "failure_threshold": self.pool.failure_threshold,
+            "recovery_time_s": self.pool.recovery_time_s,
+            "total_instances": len(instances),
+            **{f"{state}_instances": states[state] for state in ("healthy", "degraded", "unhealthy", "recovering")},
+            "waiting": counts.waiting,
+            "running": counts.running,
+            "answered": counts.answered,
+            "instances": [{**instance.to_json(), "homes": members[instance.name]} for instance in instances],
+        }
+
+    def _homes(self) -> dict[str, list[str]]:
+        configuration = self._client.configuration()
+        queue = configuration.resolve(self.pool.queue).queue
+        homes: dict[str, list[str]] = {}
+        for member in configuration.queues[queue].members:
+            homes.setdefault(member.instance, []).append(member.home)
+        return homes
 
 
 class ConcurrencyController:

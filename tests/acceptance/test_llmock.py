@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,15 @@ class Llmock:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llmock]:
     """llmock as a process of its own; it echoes prompts, so that an answer shows whose it is."""
-    log = tmp_path_factory.mktemp("llmock") / "llmock.log"
+    with _serve(tmp_path_factory.mktemp("llmock")) as llmock:
+        yield llmock
+
+
+@contextmanager
+def _serve(folder: Path, *options: str) -> Iterator[Llmock]:
+    log = folder / "llmock.log"
     port = _free_port()
-    command = [sys.executable, "-m", "llmock.cli", "serve", "--port", str(port), "--response-style", "echo"]
+    command = [sys.executable, "-m", "llmock.cli", "serve", "--port", str(port), "--response-style", "echo", *options]
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True) as process:
         llmock = Llmock(f"http://127.0.0.1:{port}")
         try:
@@ -266,3 +273,61 @@ def test_tools_and_schemas_come_back_as_they_were_asked_for(llmock: Llmock, clie
         assert answer.finish_reason == "tool_calls"
     assert ['"city"' in client.result(job, ANSWER_S).text for job in asked] == [True, True]
     assert llmock.findings() == []
+
+
+#: Quotas of llmock for each key, and the same of ours. Its bucket of requests is ours; it takes `max_tokens` off a
+#: quota when a request arrives, and gives nothing back.
+RPM, TPM, MOST_TOKENS = 120, 20_000, 256
+QUOTAS = f"""\
+task_groups:
+  openai_group: {{echelon1: {{models: [mock-openai], timeout: 20, max_tokens: {MOST_TOKENS}}}}}
+rate_limiting: {{estimate: worst_case, settle: reserved, tpm_limit: {TPM}}}
+"""
+
+
+@pytest.mark.parametrize(("jobs", "words"), [(RPM + 12, 1), (60, 200)], ids=["requests", "tokens"])
+def test_a_saturated_cluster_never_meets_a_429_of_quotas_equal_to_its_limits(
+    redis_url: str, tmp_path: Path, jobs: int, words: int
+) -> None:
+    quota = TPM if words > 1 else 10_000_000
+    with _serve(tmp_path, "--rpm", str(RPM), "--tpm", str(quota)) as llmock:
+        address = Address(redis_url, f"quota{llmock.url.rpartition(':')[2]}")
+        folder = _configs(tmp_path / "configs", llmock.url)
+        with (folder / "llms" / "mock-openai.yaml").open("a") as file:
+            file.write(f"\nrate_limiting: {{bucket_size: {RPM}, refill_rate: {RPM / 60}}}\n")
+        groups = folder / "llms" / "groups" / "_task_groups.yaml"
+        groups.write_text(QUOTAS.replace(f"tpm_limit: {TPM}", f"tpm_limit: {quota}"))
+        ledger = Ledger(address)
+        revisions.publish(ledger, load(folder, environment={"MOCK_KEY": "x"}).configuration)
+        environment: dict[str, Any] = {"ECHELON_PROVIDERS": "echelon_workers.providers:Providers", "MOCK_KEY": "x"}
+        workers = [start_worker(address, tmp_path / f"w{n}.log", wait=n == 2, **environment) for n in (1, 2)]
+        try:
+            with Client(address.url, namespace=address.namespace) as client:
+                ids = client.submit_many(["word " * words] * jobs, target="openai_group.echelon1")
+                if words > 1:
+                    until(
+                        lambda: held_by_tokens(client),
+                        timeout_s=ANSWER_S,
+                        what="the tokens of this minute are reserved",
+                    )
+                else:
+                    for job in ids:
+                        client.result(job, ANSWER_S)
+                statuses = Counter(request["status"] for request in llmock.requests())
+                assert set(statuses) == {200}
+                assert statuses[200] == (jobs if words == 1 else statuses[200])
+                assert statuses[200] >= 12
+                assert llmock.findings() == []
+        finally:
+            for worker in workers:
+                worker.send(signal.SIGTERM)
+            for worker in workers:
+                worker.process.wait(30)
+            ledger.close()
+
+
+def held_by_tokens(client: Client) -> bool:
+    """Whether the queue waits for tokens, and what was started has ended."""
+    status = client.cluster_status()
+    queue = next(each for each in status.queues if each.name == "openai_group.echelon1")
+    return queue.held_by == "cluster:" and queue.counts.running == 0 and queue.counts.answered > 0

@@ -140,6 +140,11 @@ async def failure_of(providers: Providers, one: Call) -> AttemptFailed:
     return failure
 
 
+def test_a_look_finds_the_models_without_a_call(sim: SimulatorProcess, desk: Desk, provider: str) -> None:
+    assert desk.run(desk.simulated.look(call(provider).instance, 5.0))
+    assert [arrival for arrival in sim.arrivals() if arrival["operation"] != "models"] == []
+
+
 def test_a_call_is_answered_and_arrives_once_with_instance_job_and_attempt(
     sim: SimulatorProcess, desk: Desk, provider: str
 ) -> None:

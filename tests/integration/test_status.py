@@ -112,7 +112,7 @@ def test_a_cost_has_no_trace_of_binary_addition(worked: Address) -> None:
 
 def test_the_json_is_flat_and_whole(worked: Address) -> None:
     shown = json.loads(json.dumps(read(worked).to_json()))
-    assert list(shown) == ["revision", "now_ms", "server", "totals", "queues", "scopes", "workers"]
+    assert list(shown) == ["revision", "now_ms", "server", "totals", "queues", "scopes", "instances", "workers"]
     assert shown["revision"] == 4
     queue = shown["queues"][1]
     assert (queue["name"], queue["waiting"], queue["waiting_by_priority"]) == (QUEUES[1], 2, {"0": 1, "9": 1})

@@ -124,7 +124,7 @@ def test_a_job_whose_attempts_are_used_up_is_dead_with_every_error(start: Start,
     with pytest.raises(JobDied, match="scripted server_failed") as death:
         client.result(job, 20)
     assert [attempt["outcome"] for attempt in death.value.record.trail] == ["server_failed"] * 3
-    assert "all 3 attempts failed" in death.value.record.error["because"]  # type: ignore[index]
+    assert "all 3 attempts are spent" in death.value.record.error["because"]  # type: ignore[index]
 
 
 def test_a_failure_of_the_job_itself_is_not_retried(start: Start, client: Client) -> None:

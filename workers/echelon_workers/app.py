@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
 
-from .ledger.keys import PRIORITIES
+from .ledger.keys import GUESTS, PRIORITIES
 from .settings import WorkerSettings
 
 
@@ -41,7 +41,7 @@ def make_app(settings: WorkerSettings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "global_keyprefix": address.keys.queue_prefix,
-            "priority_steps": list(PRIORITIES),
+            "priority_steps": [*PRIORITIES, GUESTS],
             "health_check_interval": 10,
             "socket_keepalive": True,
             "socket_connect_timeout": 5,

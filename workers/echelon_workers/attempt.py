@@ -8,38 +8,45 @@ outcome with a decision. What it returns tells Celery (and so Flower) how the ta
 
 import asyncio
 import json
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.log import get_logger
 
-from echelon_configs import CallOverrides, CallSettings, Instance, Node, Thinking
+from echelon_configs import CallOverrides, CallSettings, Configuration, Instance, Node, Thinking
 
-from .decision import ANSWER, Decision, decide
+from .decision import ANSWER, Decision, decide, divert, job_of
 from .errors import (
+    UNTIL_RELOAD,
     AttemptFailed,
     AuthenticationFailed,
     BadRequest,
     ContextTooLong,
     QuotaExhausted,
     RateLimited,
-    Retry,
     TimedOut,
     UnknownFailure,
 )
 from .hand import Held
 from .ledger.job import Answer, JobRequest, RequestInvalid, Usage
-from .ledger.verbs import Ending, Finish, Settlement, finish, settle
+from .ledger.verbs import Ending, Finish, Grant, Health, Settlement, finish, settle
 from .outcome import End, celery_failure, celery_success
 from .providers import Call, GrantLapsed
 from .quotas import Stated, stated
+from .strategies import read_trail
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
 logger = get_logger(__name__)
+
+#: A job that has nowhere to go while all instances of its queue are out is asked about again after this.
+LOOK_AGAIN_MS = 5_000
+#: The outcome of a job that left its queue without an attempt.
+INSTANCES_OUT = "instances_out"
 
 #: Failures of a request that no model has read.
 _UNREAD = (RateLimited, QuotaExhausted, AuthenticationFailed, BadRequest, ContextTooLong)
@@ -57,8 +64,7 @@ class Context:
     instance: Instance
     settings: CallSettings
     number: int
-    instances: tuple[str, ...]
-    tried: Mapping[str, Retry]
+    configuration: Configuration
     timeout_s: float
     left_ms: float
 
@@ -77,11 +83,13 @@ class Outcome:
 async def attempt(runtime: "Runtime", held: Held) -> End:
     """Carry one attempt through all its steps."""
     try:
+        if not held.grant.instance:
+            return await _send_elsewhere(runtime, held)
         prepared = prepare(runtime, held)
         if isinstance(prepared, AttemptFailed):
             return await _bury_unprepared(runtime, held, prepared)
         outcome = await call(runtime, prepared)
-        decision = judge(prepared, outcome)
+        decision = judge(prepared, outcome, runtime.out)
         return await report(runtime, prepared, outcome, decision)
     except GrantLapsed:
         return await _let_lapse(runtime, held)
@@ -109,8 +117,7 @@ def prepare(runtime: "Runtime", held: Held) -> Context | AttemptFailed:
         instance=configuration.instances[grant.instance],
         settings=settings,
         number=grant.attempts + 1,
-        instances=tuple(dict.fromkeys(member.instance for member in members)),
-        tried=tried_before(grant.trail),
+        configuration=configuration,
         timeout_s=max(0.001, min(settings.timeout_s, left_ms / 1000)),
         left_ms=left_ms,
     )
@@ -135,13 +142,6 @@ def with_node(request: JobRequest, node: Node | None) -> JobRequest:
     if node is None or node.system_prompt is None or request.system is not None:
         return request
     return request.model_copy(update={"system": node.system_prompt})
-
-
-def tried_before(trail: str) -> dict[str, Retry]:
-    """Of each instance in the trail, where its last failure may be tried again."""
-    entries = [json.loads(line) for line in trail.splitlines()]
-    failed = [entry for entry in entries if "error" in entry and entry["decision"] != "wait"]
-    return {entry["instance"]: entry["error"]["retry"] for entry in failed}
 
 
 async def call(runtime: "Runtime", context: Context) -> Outcome:
@@ -184,19 +184,29 @@ async def call(runtime: "Runtime", context: Context) -> Outcome:
     return Outcome(result, started_ms, int((time.monotonic() - began) * 1000), stated(headers))
 
 
-def judge(context: Context, outcome: Outcome) -> Decision:
-    """Decide what becomes of the job."""
+def judge(context: Context, outcome: Outcome, closed: Collection[str] = ()) -> Decision:
+    """Decide what becomes of the job; `closed` are the instances that are out for now."""
     if isinstance(outcome.result, Answer):
         return ANSWER
-    return decide(
-        outcome.result,
-        context.settings,
-        attempts=context.number,
-        instance=context.instance.name,
-        instances=context.instances,
-        tried=context.tried,
-        left_ms=context.left_ms - outcome.took_ms,
+    grant = context.held.grant
+    job = job_of(
+        context.configuration,
+        queue=grant.queue,
+        target=grant.target,
+        node=grant.node,
+        request=context.request,
+        options=grant.options,
     )
+    decision = decide(
+        context.configuration,
+        job,
+        read_trail(grant.trail),
+        outcome.result,
+        instance=context.instance.name,
+        left_ms=context.left_ms - outcome.took_ms,
+        closed=closed,
+    )
+    return decision.drawn(random.random())  # noqa: S311
 
 
 async def report(runtime: "Runtime", context: Context, outcome: Outcome, decision: Decision) -> End:
@@ -216,11 +226,15 @@ async def report(runtime: "Runtime", context: Context, outcome: Outcome, decisio
         return End("moved", f"{result.code}: it waits for an instance, no attempt is spent")
     if decision.verdict == "retry":
         return End("moved", f"{result.code}: again in {decision.delay_ms} ms")
+    if decision.verdict == "move":
+        line = f"{result.code}: on to {decision.queue} in {decision.delay_ms} ms ({decision.because})"
+        return End("moved", line, fallback=decision.queue)
     return End("dead", f"{result.code}: {result.message} ({decision.because})")
 
 
 def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: Decision) -> Finish:
     grant, result = context.held.grant, outcome.result
+    code = "" if isinstance(result, Answer) else result.code
     usage = result.usage or Usage()
     entry: dict[str, Any] = {
         "attempt": context.number,
@@ -231,7 +245,7 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
         "outcome": "answered" if isinstance(result, Answer) else result.code,
         "usage": usage.model_dump(),
         "cost_usd": result.cost_usd,
-        "decision": decision.verdict,
+        **decision.to_json(),
     }
     if isinstance(result, Answer):
         payload = result.model_dump_json()
@@ -249,7 +263,9 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
         payload=payload,
         entry=_json(entry),
         delay_ms=decision.delay_ms,
-        avoid=decision.avoid,
+        avoid=",".join(decision.avoid),
+        move_to=decision.queue if decision.verdict == "move" else "",
+        strategy=decision.strategy,
         retention_ms=runtime.terms.retention_ms,
         foreign_result=foreign,
         input_tokens=_counted(usage.input_tokens),
@@ -257,7 +273,27 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
         cost_usd=result.cost_usd or "0",
         counted_tokens=_against_limits(result),
         stated=str(outcome.stated),
+        health=_health(result),
+        out_ms=_out_ms(result),
+        code=code,
+        history=_history(grant, decision, code, runtime.now_ms()),
     )
+
+
+def _health(result: Answer | AttemptFailed) -> Health:
+    """What an outcome says of its instance: one that refuses a job works."""
+    if isinstance(result, Answer):
+        return "ok"
+    if result.counts_against_instance or result.rest_s:
+        return "failed"
+    return "" if isinstance(result, RateLimited) else "ok"
+
+
+def _out_ms(result: Answer | AttemptFailed) -> int:
+    """For how long the instance is out whatever its breaker says; -1: until the configuration is loaded again."""
+    if isinstance(result, Answer | RateLimited) or not result.rest_s:
+        return 0
+    return -1 if result.rest_s == UNTIL_RELOAD else int(result.resting_s * 1000)
 
 
 def _against_limits(result: Answer | AttemptFailed) -> int | None:
@@ -275,6 +311,73 @@ def _counted(tokens: int) -> int:
 async def _bury_unprepared(runtime: "Runtime", held: Held, failure: AttemptFailed) -> End:
     await put_away(runtime, held, "bury", failure.to_json())
     return End("dead", f"{failure.code}: {failure.message}")
+
+
+async def _send_elsewhere(runtime: "Runtime", held: Held) -> End:
+    """All instances of its queue are out: no call is made, and the job goes where its strategy says, or stays."""
+    decision = _diversion(runtime, held.grant)
+    await runtime.outbox.send(finish(_unstarted(runtime, held.grant, decision)))
+    runtime.hand.put_down(held)
+    if decision is None:
+        return End("given_back", "every instance of its queue is out, and there is nowhere else to go")
+    return End("moved", f"every instance of its queue is out: on to {decision.queue}", fallback=decision.queue)
+
+
+def _diversion(runtime: "Runtime", grant: Grant) -> Decision | None:
+    """Where a job goes of whose queue every instance is out; None: it stays. Take has found that they are."""
+    configuration = runtime.configuration
+    try:
+        request = JobRequest.from_json(grant.request)
+    except RequestInvalid:
+        return None  # the attempt will say so
+    queue = configuration.queues.get(grant.queue)
+    closed = {*runtime.out, *(member.instance for member in (queue.members if queue else ()))}
+    job = job_of(
+        configuration,
+        queue=grant.queue,
+        target=grant.target,
+        node=grant.node,
+        request=request,
+        options=grant.options,
+    )
+    return divert(configuration, job, read_trail(grant.trail), closed=closed)
+
+
+def _unstarted(runtime: "Runtime", grant: Grant, decision: Decision | None) -> Finish:
+    retention_ms = runtime.terms.retention_ms
+    if decision is None:
+        return Finish(
+            id=grant.id,
+            lease=grant.lease,
+            decision="hold",
+            payload="",
+            entry="",
+            delay_ms=LOOK_AGAIN_MS,
+            retention_ms=retention_ms,
+        )
+    now_ms = runtime.now_ms()
+    entry = {"queue": grant.queue, "instance": "", "started_ms": now_ms, "took_ms": 0, "outcome": INSTANCES_OUT}
+    error = {"code": INSTANCES_OUT, "message": f"every instance of {grant.queue} was out"}
+    return Finish(
+        id=grant.id,
+        lease=grant.lease,
+        decision="move",
+        payload=_json(error),
+        entry=_json(entry | decision.to_json()),
+        avoid=",".join(decision.avoid),
+        move_to=decision.queue,
+        strategy=decision.strategy,
+        history=_history(grant, decision, INSTANCES_OUT, now_ms),
+        retention_ms=retention_ms,
+    )
+
+
+def _history(grant: Grant, decision: Decision, code: str, now_ms: int) -> str:
+    """One line of the fleet's history of fallbacks; '' for what is none."""
+    if decision.verdict != "move":
+        return ""
+    line = {"job": grant.id, "at_ms": now_ms, "from": grant.queue, "instance": grant.instance, "to": decision.queue}
+    return _json(line | {"strategy": decision.strategy, "outcome": code, "because": decision.because})
 
 
 async def _let_lapse(runtime: "Runtime", held: Held) -> End:

@@ -15,12 +15,14 @@
     `- UnknownFailure           anything else
 
 Each class says whether to `retry` here (this instance may well answer next time), elsewhere (another instance may)
-or nowhere, and whether the failure `counts_against_instance`, that is, feeds its breaker.
+or nowhere, and how often at most; whether the failure `counts_against_instance`, that is, feeds its breaker; and how
+long the instance rests after it (`rest_s`), in the whole fleet, whatever its breaker does.
 Messages never hold a key and are short; a provider's exception is not chained, because it holds the request.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 from echelon_workers.ledger.job import Usage
@@ -28,6 +30,13 @@ from echelon_workers.ledger.job import Usage
 MAX_MESSAGE_CHARS = 500
 
 Retry = Literal["here", "elsewhere", "nowhere"]
+
+#: Rests until the configuration is loaded again.
+UNTIL_RELOAD = math.inf
+
+#: How long an instance rests whose quota or credit is used up. A person may pay at any moment, and a daily quota may
+#: come back: one call in a quarter of an hour finds it out.
+QUOTA_REST_S = 900.0
 
 
 class AttemptFailed(Exception):
@@ -40,7 +49,9 @@ class AttemptFailed(Exception):
 
     code: ClassVar[str] = "attempt_failed"
     retry: ClassVar[Retry] = "here"
+    most_retries: ClassVar[int | None] = None
     counts_against_instance: bool = True
+    rest_s: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -59,6 +70,11 @@ class AttemptFailed(Exception):
         self.usage = usage
         self.cost_usd = cost_usd
         super().__init__(self.message)
+
+    @property
+    def resting_s(self) -> float:
+        """How long the instance rests after this failure: its class's rest, or a longer time that the provider asks."""
+        return max(self.rest_s, self.retry_after_s or 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """The error as a JSON object, for the attempt trail; what is not known is left out."""
@@ -104,6 +120,7 @@ class QuotaExhausted(AttemptFailed):
 
     code = "quota_exhausted"
     retry = "elsewhere"
+    rest_s = QUOTA_REST_S
 
 
 class AuthenticationFailed(AttemptFailed):
@@ -111,6 +128,7 @@ class AuthenticationFailed(AttemptFailed):
 
     code = "authentication_failed"
     retry = "elsewhere"
+    rest_s = UNTIL_RELOAD
 
 
 class InstanceUnusable(AuthenticationFailed):
@@ -136,7 +154,10 @@ class ContextTooLong(AttemptFailed):
 
 
 class ContentRefused(AttemptFailed):
-    """The provider's filter or the model itself refused the content."""
+    """The provider's filter or the model itself refused the content.
+
+    Asking others until one does not refuse is not what a fallback is for: only `fallback_on_refusal` allows it.
+    """
 
     code = "content_refused"
     retry = "nowhere"
@@ -157,6 +178,7 @@ class UnknownFailure(AttemptFailed):
     """A failure that none of the others describes; worth one careful retry."""
 
     code = "unknown_failure"
+    most_retries = 1
 
 
 def shorten(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:

@@ -30,7 +30,6 @@ class Heartbeat:
         while True:
             try:
                 await self._beat()
-                await self._look_at_revision()
             except (RedisError, OSError) as exc:
                 logger.warning("the heartbeat did not reach Redis: %s", exc)
             await asyncio.sleep(self._runtime.settings.lease_s / 3)
@@ -41,15 +40,11 @@ class Heartbeat:
         for first in range(0, max(1, len(leases)), MOST_A_CALL):
             part = leases[first : first + MOST_A_CALL]
             told_ms = int(runtime.settings.lease_s * 2000)
-            for lost in await runtime.ledger.run(renew(runtime.name, self._about(), told_ms, part, runtime.terms)):
+            told = await runtime.ledger.run(renew(runtime.name, self._about(), told_ms, part, runtime.terms))
+            for lost in told.lost:
                 self._stop(*lost)
-
-    async def _look_at_revision(self) -> None:
-        """The publish of a revision may get lost; its number does not."""
-        runtime = self._runtime
-        number = await runtime.ledger.redis.hget(runtime.ledger.keys.of("revision"), "number")
-        if number is not None and int(number) != runtime.revision:
-            runtime.look_for_revision()
+            if told.revision not in (None, runtime.revision):  # its publish may have got lost
+                runtime.look_for_revision()
 
     def _stop(self, id: str, lease: str) -> None:
         held = self._runtime.hand.of(id, lease)

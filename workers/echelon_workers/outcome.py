@@ -11,10 +11,12 @@ EndKind = Literal["answered", "moved", "dead", "given_back", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How an attempt ended its Celery task, and one line for people who watch Flower."""
+    """How an attempt ended its Celery task, and one line for people who watch Flower; `fallback` is the queue where its
+    job goes on, if that is another one."""
 
     kind: EndKind
     line: str
+    fallback: str = ""
 
 
 def celery_success(id: str, answer: dict[str, Any]) -> str:

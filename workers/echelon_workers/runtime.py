@@ -21,13 +21,16 @@ from .attempt import put_away
 from .delivery import Deliver, Delivery
 from .errors import AttemptFailed
 from .hand import Hand
+from .health import Health
 from .heartbeat import Heartbeat
 from .ledger import revisions
 from .ledger.client import AsyncLedger, Ledger
 from .ledger.ending import close_within, end_tasks
+from .ledger.verbs import readmit
 from .loop import collect_less
 from .outbox import Outbox
 from .pool import TaskPool
+from .scoring import Scoring
 from .settings import WorkerSettings
 from .taking import Taker
 from .wakeup import listen
@@ -58,7 +61,10 @@ class Runtime:
         #: what Celery's side does about a new revision (`Consumer.revised`)
         self.revised: Callable[[], None] = _nothing
         self.served: tuple[str, ...] = ()
+        #: instances whose breaker was open when this worker last took
+        self.out: frozenset[str] = frozenset()
         self._clock_offset_ms = 0.0
+        self._has_readmitted = False
         self._background: set[asyncio.Task[None]] = set()
         self._finishing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -85,6 +91,8 @@ class Runtime:
         self._taking.add_done_callback(self._died)
         self.in_background(self.outbox.run(), vital=True)
         self.in_background(self.heartbeat.run(), vital=True)
+        self.in_background(Health(self).run(), vital=True)
+        self.in_background(Scoring(self).run(), vital=True)
         keys = self.ledger.keys
         hear = {keys.of("wake", self.name): self.taker.wake, keys.of("published"): self.look_for_revision}
         self.in_background(listen(self.ledger, hear), vital=True)
@@ -162,12 +170,23 @@ class Runtime:
 
     async def _serve_prepared(self, served: list[tuple[str, str]], names: set[str], deliver: Deliver) -> None:
         await self._prepare(names)
+        await self._readmit(names)
         self.taker.serve(served, lambda grant, asked_at: self.delivery.hand_over(grant, asked_at, deliver))
 
     def _usable(self, queue: str) -> list[str]:
         """The queue's instances that this worker has a key for, each once."""
         names = dict.fromkeys(member.instance for member in self.configuration.queues[queue].members)
         return [name for name in names if self.providers.has_key(self.configuration.instances[name])]
+
+    async def _readmit(self, names: set[str]) -> None:
+        """A worker that has just started may have another key than the one that was refused."""
+        if self._has_readmitted:
+            return
+        self._has_readmitted = True
+        try:
+            await self.ledger.run(readmit(sorted(names)))
+        except (RedisError, OSError) as exc:
+            logger.warning("instances whose key was refused stay out until the configuration is published: %s", exc)
 
     async def _prepare(self, names: set[str]) -> None:
         """Load what the instances need before the first job is taken, and not beside it."""

@@ -133,6 +133,7 @@ class Taker:
         self._sequence += 1
         self._claimed = self._sequence
         self._runtime.saw_time(taken.now_ms)
+        self._runtime.out = taken.out
         self._say_broken(taken.broken)
         self._hand_out(taken.grants, asked_at)
         for raw in taken.raws:

@@ -34,6 +34,9 @@ class JobTask(Task[Any, Any]):
         end = wait_for(self.runtime.delivery.attempt(id, lease))
         if end.kind == "dead":
             raise JobDied(end.line)
+        if end.fallback:
+            # Only here, just before the retry: otherwise Flower would keep showing the event's own state.
+            self.send_event("task-fallback", to=end.fallback, reason=end.line)
         if end.kind != "answered":
             raise Retry(end.line, exc=None)
         return end.line

@@ -32,7 +32,18 @@ def build(draft: Draft) -> Configuration:
         concurrency=levels,
         rate_limiting=draft.rate_limiting,
         limits=draft.limits,
-        defaults=Defaults(**given(deadline_s=draft.defaults.deadline_s, retention_s=draft.defaults.retention_s)),
+        defaults=_defaults(draft),
+    )
+
+
+def _defaults(draft: Draft) -> Defaults:
+    raw = draft.defaults
+    return Defaults(
+        **given(
+            deadline_s=raw.deadline_s,
+            retention_s=raw.retention_s,
+            health_check_interval_s=raw.health_check_interval,
+        )
     )
 
 

@@ -10,6 +10,9 @@ from echelon_configs.reading.checks import kept
 from echelon_configs.reading.drafts import Draft, DraftEchelon, DraftGroup
 from echelon_configs.settings import CallSettings
 
+#: What a group that does not state it takes from `global_fallback`.
+_INHERITED = ("max_attempts", "retry_delay_s", "fallback_on_refusal")
+
 
 def build_global_fallback(draft: Draft) -> GlobalFallback:
     """What holds where a group says nothing."""
@@ -17,7 +20,11 @@ def build_global_fallback(draft: Draft) -> GlobalFallback:
     return GlobalFallback(
         enabled=raw.enabled,
         circuit_breaker=_breaker(raw.circuit_breaker, Breaker()),
-        **given(max_attempts=raw.max_attempts, retry_delay_s=raw.retry_delay),
+        **given(
+            max_attempts=raw.max_attempts,
+            retry_delay_s=raw.retry_delay,
+            fallback_on_refusal=raw.fallback_on_refusal,
+        ),
     )
 
 
@@ -41,9 +48,11 @@ def _fallback(written: DraftGroup, draft: Draft, everywhere: GlobalFallback) -> 
     named = short or (config.strategy if config else None)
     breaker = _breaker(config.circuit_breaker if config else None, everywhere.circuit_breaker)
     stated = given(
-        max_attempts=config.max_attempts if config else None, retry_delay_s=config.retry_delay if config else None
+        max_attempts=config.max_attempts if config else None,
+        retry_delay_s=config.retry_delay if config else None,
+        fallback_on_refusal=config.fallback_on_refusal if config else None,
     )
-    inherited = {"max_attempts": everywhere.max_attempts, "retry_delay_s": everywhere.retry_delay_s}
+    inherited = {name: getattr(everywhere, name) for name in _INHERITED}
     silent = named is None and config is None
     return Fallback(
         strategy=named or (None if silent and not everywhere.enabled else Fallback().strategy),

@@ -4,7 +4,7 @@ from typing import Any
 
 from echelon_configs.building.calls import call_overrides, given
 from echelon_configs.building.limits import build_limits
-from echelon_configs.instances import Instance, Retry, Timeouts
+from echelon_configs.instances import Instance, Retry, Supports, Timeouts
 from echelon_configs.limits import ConcurrencyLevels
 from echelon_configs.raw.models import RawModel
 from echelon_configs.reading.drafts import DraftModel
@@ -27,6 +27,8 @@ def build_instance(written: DraftModel, levels: ConcurrencyLevels) -> Instance:
         headers=dict(sorted(written.headers.items())),
         parameters=_sorted(raw.parameters.model_extra) if raw.parameters else {},
         unset=tuple(sorted(set(written.unset))),
+        context_window=raw.context_window,
+        supports=Supports(**raw.supports.model_dump()) if raw.supports else Supports(),
         weight=raw.weight,
         timeouts=_timeouts(raw),
         retry=_retry(raw),

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from echelon_configs.raw.fallbacks import RawGlobalFallback
-from echelon_configs.raw.fields import Raw, Seconds
+from echelon_configs.raw.fields import Delay, Raw, Seconds
 from echelon_configs.raw.groups import RawGroup
 from echelon_configs.raw.limits import RawConcurrencyControl, RawTopRateLimiting
 from echelon_configs.raw.nodes import RawNode
@@ -11,10 +11,13 @@ from echelon_configs.raw.pools import RawPool
 
 
 class RawDefaults(Raw):
-    """What holds for a job that says nothing."""
+    """What holds where nothing is said."""
 
     deadline_s: Seconds | None = Field(default=None, description="seconds from submit until a job is given up")
     retention_s: Seconds | None = Field(default=None, description="seconds that an answer is kept")
+    health_check_interval: Delay | None = Field(
+        default=None, description="seconds between two probes of an instance that is in no pool; 0: none"
+    )
 
 
 class RawWorkflow(Raw):
@@ -34,4 +37,4 @@ class RawCluster(RawWorkflow):
     rate_limiting: RawTopRateLimiting | None = Field(
         default=None, description="rates of the whole cluster, and the sizes of rates named without any"
     )
-    defaults: RawDefaults | None = Field(default=None, description="what holds for a job that says nothing")
+    defaults: RawDefaults | None = Field(default=None, description="what holds where nothing is said")

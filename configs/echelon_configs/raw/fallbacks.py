@@ -24,6 +24,9 @@ class RawFallback(Raw):
     )
     max_attempts: Count | None = Field(default=None, description="attempts of one job in all, over the whole chain")
     retry_delay: Delay | None = Field(default=None, description="seconds before the first retry; it doubles from there")
+    fallback_on_refusal: bool | None = Field(
+        default=None, description="whether a job whose content was refused is tried elsewhere"
+    )
     circuit_breaker: RawBreaker | None = Field(default=None, description="breaker of the group's instances")
 
 
@@ -33,6 +36,9 @@ class RawGlobalFallback(Raw):
     enabled: bool = Field(default=True, description="whether a group that says nothing falls back at all")
     max_attempts: Count | None = Field(default=None, description="attempts of one job in all, over the whole chain")
     retry_delay: Delay | None = Field(default=None, description="seconds before the first retry; it doubles from there")
+    fallback_on_refusal: bool | None = Field(
+        default=None, description="whether a job whose content was refused is tried elsewhere"
+    )
     circuit_breaker: RawBreaker | None = Field(default=None, description="breaker of every instance")
 
 

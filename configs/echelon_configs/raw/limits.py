@@ -48,6 +48,10 @@ class RawTopRateLimiting(RawWideRateLimiting):
         default=None,
         description="tokens a job reserves before its call: what such a job usually takes, or all that it can take",
     )
+    settle: Literal["used", "reserved"] | None = Field(
+        default=None,
+        description="tokens that count after a call: those it used, or at least those it reserved",
+    )
 
 
 class RawLevel(Raw):

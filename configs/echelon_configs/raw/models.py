@@ -52,6 +52,15 @@ class RawTimeouts(Raw):
     write_timeout: Seconds | None = Field(default=None, description="seconds to send the request")
 
 
+class RawSupports(Raw):
+    """What the model can do. What is not written is taken to be possible."""
+
+    tools: bool | None = Field(default=None, description="whether it can call tools")
+    json_object: bool | None = Field(default=None, description="whether it can be held to answer in JSON")
+    json_schema: bool | None = Field(default=None, description="whether it can be held to a JSON schema")
+    images: bool | None = Field(default=None, description="whether it can read images")
+
+
 class RawModel(ScopeLimits):
     """One instance: a model at one endpoint with one key. Its name is the file's."""
 
@@ -71,4 +80,8 @@ class RawModel(ScopeLimits):
     retry_config: RawRetry | None = Field(default=None, description="retries at this instance")
     timeout_config: RawTimeouts | None = Field(default=None, description="how long parts of a call may take")
     rate_limiting: RawRateLimiting | None = Field(default=None, description="a rate of requests, beside `rpm_limit`")
+    context_window: Count | None = Field(
+        default=None, description="tokens that input and output may have together; longer jobs go elsewhere"
+    )
+    supports: RawSupports | None = Field(default=None, description="what the model can do; other jobs go elsewhere")
     weight: float = Field(default=1, gt=0, le=1000, description="share of the work under the `weighted` rotation")

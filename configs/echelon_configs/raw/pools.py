@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from echelon_configs.raw.fallbacks import RawPoolFallback
-from echelon_configs.raw.fields import Count, Name, Raw, SchedulerName, Seconds, Text
+from echelon_configs.raw.fields import Count, Delay, Name, Raw, SchedulerName, Seconds, Text
 from echelon_configs.raw.limits import RawWideRateLimiting
 
 
@@ -15,7 +15,9 @@ class RawPool(Raw):
     file: Name | None = Field(default=None, description="file that holds the pool instead, beside this one")
     task_groups: list[Name] = Field(min_length=1, description="`group` or `group.echelon`, each with all its instances")
     rotation_strategy: SchedulerName | None = Field(default=None, description="how the instances take turns")
-    health_check_interval: Seconds | None = Field(default=None, description="seconds between two probes of an instance")
+    health_check_interval: Delay | None = Field(
+        default=None, description="seconds between two probes of an instance; 0: none"
+    )
     failure_threshold: Count | None = Field(
         default=None, description="failures in a row that make an instance unhealthy"
     )

@@ -65,7 +65,15 @@ def resolve_top(raw: RawTopRateLimiting | None, node: Marked | None, problems: P
         )
     limits = _wide(raw, rate if rate is not None and _limits(rate) else None)
     enabled = limits != Limits()
-    return RateLimiting(enabled=enabled, algorithm=algorithm, estimate=raw.estimate or "typical", **sizes), limits
+    found = RateLimiting(
+        enabled=enabled,
+        algorithm=algorithm,
+        token_bucket=sizes["token_bucket"],
+        sliding_window=sizes["sliding_window"],
+        estimate=raw.estimate or "typical",
+        settle=raw.settle or "used",
+    )
+    return found, limits
 
 
 def _wide(raw: RawWideRateLimiting, rate: RateLimit | None) -> Limits:
@@ -78,7 +86,7 @@ def _names_a_rate(raw: RawWideRateLimiting) -> bool:
     """Whether an algorithm or sizes are written, or else nothing that would be of use without them."""
     if raw.algorithm is not None or any(_given(raw, name) for name in _SIZES):
         return True
-    return not raw.model_fields_set & {"rpm_limit", "tpm_limit", "estimate"}
+    return not raw.model_fields_set & {"rpm_limit", "tpm_limit", "estimate", "settle"}
 
 
 def _algorithm_meant(raw: RawRateLimiting) -> str | None:

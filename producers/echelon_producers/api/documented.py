@@ -20,6 +20,9 @@ class NewJob(JobRequest):
     node: str | None = Field(None, description="the node it is submitted under; alone, it is the target")
     priority: int = Field(0, ge=0, le=9, description="higher goes first")
     deadline_s: float | None = Field(None, gt=0, le=2_592_000, description="seconds until it is given up")
+    fallback_groups: list[str] | None = Field(
+        None, max_length=20, description="targets to go to, in order, in place of those configured; empty: nowhere"
+    )
     id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,200}$", description="the same id again is the same job")
 
 
@@ -43,6 +46,12 @@ class Jobs(BaseModel):
     """Many jobs, in the order they were given."""
 
     jobs: list[Accepted | JobRecord]
+
+
+class Listed(BaseModel):
+    """Jobs that are queued, delayed, running or dead, the newest first."""
+
+    jobs: list[JobRecord]
 
 
 class Problem(BaseModel):
@@ -72,7 +81,7 @@ class Failure(BaseModel):
     error: Error
 
 
-_MODELS = (NewJob, NewJobs, Accepted, JobRecord, Jobs, ClusterStatus, Failure)
+_MODELS = (NewJob, NewJobs, Accepted, JobRecord, Jobs, Listed, ClusterStatus, Failure)
 
 
 def _content(*models: Any) -> dict[str, Any]:
@@ -95,6 +104,10 @@ def _header(name: str, what: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": what, "schema": {"type": "string"}}
 
 
+def _query(name: str, what: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": what, "schema": {"type": "string"}}
+
+
 _FULL = ("As many jobs wait as may; Retry-After says when there will be room.", (Failure,))
 _PREFER = _header("Prefer", "wait=N: hold the reply for up to N seconds (at most 300), RFC 7240")
 _KEY = _header("Idempotency-Key", "the job's id; of many jobs, KEY:0, KEY:1, ...")
@@ -110,6 +123,17 @@ READ = {
     **_route(_200=("The job.", (JobRecord,)), _202=("Waited for, and still on its way.", (JobRecord,))),
     "openapi_extra": {"parameters": [_PREFER]},
 }
+LIST = {
+    **_route(_200=("The jobs.", (Listed,))),
+    "openapi_extra": {
+        "parameters": [
+            _query("state", "queued, delayed, running or dead; all of these without it"),
+            _query("queue", "only those that are, or died, in this queue"),
+            _query("limit", "no more than so many, 1 to 1,000; 100"),
+        ]
+    },
+}
+REDRIVE = _route(_202=("It is on its way again.", (Accepted,)), _409=("It has not ended, or is answered.", (Failure,)))
 STATUS = _route(_200=("The cluster.", (ClusterStatus,)))
 HEALTHY = _route(_200=("It lives.", ()))
 READY = _route(_200=("It is ready.", ()))

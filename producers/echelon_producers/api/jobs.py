@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submit one job or many, read a job, wait for answers."""
+"""`/v1/jobs`: submit one job or many, read a job, wait for answers, list jobs, send those that died again."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,17 +7,28 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from echelon_producers.client import AsyncClient
-from echelon_producers.errors import EchelonError, SubmitInvalid
+from echelon_producers.errors import EchelonError, SubmitInvalid, UnknownJob
 from echelon_workers.ledger.record import JobRecord
+from echelon_workers.ledger.verbs import Redriven
 
 from .body import read_json, refuse_other_sites
-from .documented import READ, SUBMIT
+from .documented import LIST, READ, REDRIVE, SUBMIT
 from .prefer import wait_s
 from .refusals import Refused
 from .replies import JsonReply
 from .waiting import redis_in_time, wait_for_end
 
 MOST_JOBS = 10_000
+#: How many a list has, and the most it may have.
+LISTED, MOST_LISTED = 100, 1000
+
+#: Why a job was not sent again.
+_CONFLICTS: dict[Redriven, tuple[str, str]] = {
+    "not ended": ("not_ended", "it has not ended"),
+    "answered": ("answered", "it is answered"),
+    "no job": ("not_a_job", "it is a message that never became a job (would be right: submit it anew)"),
+    "no queue": ("no_queue", "the queue it was sent to is not in the configuration (would be right: submit it anew)"),
+}
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(refuse_other_sites)])
 
@@ -33,6 +44,35 @@ async def submit(request: Request) -> Response:
     if "jobs" in body:
         return await _submit_many(request, _jobs(body, key), body.get("target"))
     return await _submit_one(request, _with_id(body, key, "id"))
+
+
+@router.get("", summary="List jobs", **LIST)
+async def listed(request: Request) -> Response:
+    """Jobs that are queued, delayed, running or dead, the newest first."""
+    given = request.query_params
+    if unknown := sorted(given.keys() - {"state", "queue", "limit"}):
+        what = f"{unknown[0]}: unknown (would be right: state, queue or limit)"
+        raise Refused(422, "invalid_query", what, unknown[0])
+    limit = given.get("limit", str(LISTED))
+    if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= MOST_LISTED):
+        what = f"limit: not a whole number from 1 to {MOST_LISTED}"
+        raise Refused(422, "invalid_query", what, "limit")
+    async with redis_in_time():
+        found = await _client(request).jobs(given.get("state"), queue=given.get("queue"), limit=int(limit))
+    return JsonReply({"jobs": [record.to_json() for record in found]})
+
+
+@router.post("/{job_id}/redrive", summary="Send a job that died again", **REDRIVE)
+async def redrive(request: Request, job_id: str) -> Response:
+    """A job that is dead, expired or cancelled goes back to the queue that it was sent to, as if it were new."""
+    async with redis_in_time():
+        said = (await _client(request).redrive([job_id]))[job_id]
+    if said == "unknown":
+        raise UnknownJob(f"no job {job_id} (it was never submitted here, or its retention is over)")
+    if said != "done":
+        code, why = _CONFLICTS[said]
+        raise Refused(409, code, f"job {job_id} is not sent again: {why}", "path")
+    return _one(request, {"id": job_id, "state": "queued"}, False, None)
 
 
 @router.get("/{job_id}", summary="Read a job", **READ)

@@ -7,7 +7,16 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from echelon_producers.errors import EchelonError, NoConfiguration, QueueFull, SubmitInvalid, Unavailable, UnknownJob
+from echelon_configs import UnknownTarget
+from echelon_producers.errors import (
+    EchelonError,
+    NoConfiguration,
+    NotListed,
+    QueueFull,
+    SubmitInvalid,
+    Unavailable,
+    UnknownJob,
+)
 
 from .replies import error_reply
 
@@ -16,7 +25,9 @@ RETRY_UNAVAILABLE_S = 1
 RETRY_UNCONFIGURED_S = 5
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
-_PATHS = "POST /v1/jobs, GET /v1/jobs/ID, GET /v1/status, GET /healthz, GET /readyz"
+_PATHS = (
+    "POST /v1/jobs, GET /v1/jobs, GET /v1/jobs/ID, POST /v1/jobs/ID/redrive, GET /v1/status, GET /healthz, GET /readyz"
+)
 
 
 class Refused(Exception):
@@ -40,6 +51,14 @@ async def _invalid(_: Request, exc: Any) -> Response:
 
 async def _unknown(_: Request, exc: Exception) -> Response:
     return error_reply(404, "unknown_job", str(exc), "path")
+
+
+async def _not_listed(_: Request, exc: Any) -> Response:
+    return error_reply(422, "invalid_query", str(exc), exc.where)
+
+
+async def _no_such_queue(_: Request, exc: Exception) -> Response:
+    return error_reply(422, "unknown_target", str(exc), "queue")
 
 
 async def _full(_: Request, exc: Any) -> Response:
@@ -80,6 +99,8 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] 
     Refused: _refused,
     SubmitInvalid: _invalid,
     UnknownJob: _unknown,
+    NotListed: _not_listed,
+    UnknownTarget: _no_such_queue,
     QueueFull: _full,
     Unavailable: _unavailable,
     NoConfiguration: _unconfigured,

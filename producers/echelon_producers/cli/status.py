@@ -1,4 +1,4 @@
-"""`echelon status`: queues, workers and the server at one moment, or again and again."""
+"""`echelon status`: queues, limits, instances, workers and the server at one moment, or again and again."""
 
 import json
 import time
@@ -13,6 +13,7 @@ from echelon_producers.client import Client
 from echelon_workers.ledger.status import ClusterStatus, QueueStatus, WorkerStatus
 
 from .batch.progress import span
+from .instances import instances_table
 from .scopes import named, scopes_table
 from .where import Where, pass_where, where_options
 
@@ -26,11 +27,11 @@ _PIPE_COLUMNS = 160
 @click.command("status")
 @where_options
 @click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
-@click.option("--all", "every", is_flag=True, help="Also idle queues and unused limits.")
+@click.option("--all", "every", is_flag=True, help="Also idle queues, unused limits and instances.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (with --watch, one a line and second).")
 @pass_where
 def status_command(where: Where, watch: bool, every: bool, as_json: bool) -> None:
-    """Show the queues, the limits, the workers and the server, as they are now."""
+    """Show the queues, the limits, the instances, the workers and the server, as they are now."""
     with where.server() as hold, Client(hold.address.url, namespace=hold.address.namespace) as client:
         if not watch:
             status = client.cluster_status()
@@ -69,6 +70,8 @@ def tables(status: ClusterStatus, *, every: bool = False) -> Group:
     parts: list[Table | str] = [_line(status), _queues(status, every=every)]
     if (scopes := scopes_table(status.scopes, every=every)) is not None:
         parts.append(scopes)
+    if (instances := instances_table(status.instances, every=every)) is not None:
+        parts.append(instances)
     if status.workers:
         parts.append(_workers(status.workers))
     return Group(*parts)

@@ -27,6 +27,12 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--system", help="System prompt.")
 @click.option("--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="9 goes first.")
 @click.option("--deadline", type=_SECONDS, metavar="SECONDS", help="Give up after this long.")
+@click.option(
+    "--fallback",
+    multiple=True,
+    metavar="TARGET",
+    help="Where it goes when it fails; may be repeated.  [default: as configured]",
+)
 @click.option("--id", "job_id", help="Id of the job; the same id again is the same job.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens the answer may have.")
 @click.option("--temperature", type=click.FloatRange(0, 2), help="0 to 2.")
@@ -84,8 +90,8 @@ def _prompt(prompt: str | None) -> str:
 
 
 def _given(job: dict[str, Any]) -> dict[str, Any]:
-    names = {"job_id": "id", "deadline": "deadline_s"}
-    return {names.get(name, name): value for name, value in job.items() if value is not None}
+    names = {"job_id": "id", "deadline": "deadline_s", "fallback": "fallback_groups"}
+    return {names.get(name, name): value for name, value in job.items() if value not in (None, ())}
 
 
 def _print(answer: Answer) -> None:

@@ -19,6 +19,7 @@ class Figures:
     answered: int = 0
     dead: int = 0
     attempts: int = 0
+    fell_back: int = 0
     tokens: int = 0
     cost_usd: Decimal = field(default_factory=Decimal)
     latencies_ms: list[int] = field(default_factory=list)
@@ -27,7 +28,8 @@ class Figures:
     def add(self, record: JobRecord) -> None:
         """Count one job."""
         self.jobs += 1
-        self.attempts += len(record.trail)
+        self.attempts += sum(bool(entry["instance"]) for entry in record.trail)
+        self.fell_back += any(entry["decision"] == "move" for entry in record.trail)
         if record.trail:
             self.waits_ms.append(record.trail[0]["started_ms"] - record.created_ms)
         if record.answer is None:
@@ -85,7 +87,7 @@ def table_of(report: Report) -> Table:
     """The report for people."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 0, 0, 1))
     table.add_column("queue", no_wrap=True)
-    for name in ("jobs", "answered", "p50 s", "p99 s", "wait s", "tokens", "USD"):
+    for name in ("jobs", "answered", "fell back", "p50 s", "p99 s", "wait s", "tokens", "USD"):
         table.add_column(name, justify="right", no_wrap=True)
     for figures in report.queues:
         table.add_row(*_row(figures))
@@ -103,6 +105,7 @@ def _row(figures: Figures) -> tuple[str, ...]:
         figures.queue,
         f"{figures.jobs:,}",
         f"{figures.answered:,}",
+        f"{figures.fell_back:,}",
         *(f"{time_ms / 1000:.2f}" for time_ms in times),
         f"{figures.tokens:,}",
         f"{figures.cost_usd:.4f}",

@@ -14,7 +14,19 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
-from echelon_workers.ledger.verbs import Finish, Grant, NewJob, Settlement, Terms, finish, renew, settle, submit, take
+from echelon_workers.ledger.verbs import (
+    Finish,
+    Grant,
+    NewJob,
+    Settlement,
+    Terms,
+    finish,
+    redrive,
+    renew,
+    settle,
+    submit,
+    take,
+)
 
 TERMS = Terms(lease_ms=1_000_000_000, poison=10**6)
 QUEUES = ("a_group.echelon1", "b_group.echelon1")
@@ -123,10 +135,21 @@ class Life(RuleBasedStateMachine):
         if held:
             self.places[grant.id] = ENDED.get(ending, "queued")
 
+    @rule(number=st.integers(0, 30), many=st.integers(1, 3), times=st.integers(1, 2))
+    def redrive(self, number: int, many: int, times: int) -> None:
+        chosen = [f"j{number + i}" for i in range(many)]
+        ends = {"dead": "done", "cancelled": "done", "answered": "answered"}
+        expected = [ends.get(self.places[id], "not ended") if id in self.places else "unknown" for id in chosen]
+        verb = redrive(chosen)
+        assert [self.ledger.run(verb) for _ in range(times)] == [expected] * times
+        for id, said in zip(chosen, expected, strict=True):
+            if said == "done":
+                self.places[id], self.attempts[id] = "queued", 0
+
     @rule(grant=grants)
     def renew(self, grant: Grant) -> None:
         held = self.places[grant.id] == "running" and self.leases[grant.id] == grant.lease
-        lost = self.ledger.run(renew("w1", "{}", 1000, [(grant.id, grant.lease)], TERMS))
+        lost = self.ledger.run(renew("w1", "{}", 1000, [(grant.id, grant.lease)], TERMS)).lost
         assert lost == ([] if held else [(grant.id, grant.lease)])
 
     @rule()

@@ -187,6 +187,18 @@ def test_worst_case_reserves_all_that_an_answer_may_have(cluster: Cluster, ledge
     assert [ledger.redis.hget(keys.of("job", id), "reserved") for id in "ab"] == [b"140", b"110"]
 
 
+def test_where_reservations_are_kept_only_more_than_that_counts_otherwise(cluster: Cluster) -> None:
+    cluster.publish(first="tpm_limit: 1000", more="rate_limiting: {enabled: false, settle: reserved}")
+    cluster.submit("less", "more", "unused", input_tokens=50)
+    less, more, unused = cluster.take().grants
+    cluster.finish(less, counted_tokens=20)
+    assert cluster.scope(f"echelon:{FAST}").rates[0].used == 450
+    cluster.finish(more, counted_tokens=200)
+    assert cluster.scope(f"echelon:{FAST}").rates[0].used == 500
+    cluster.ledger.run(settle([Settlement(id=unused.id, lease=unused.lease, ending="unused")], TERMS))
+    assert cluster.scope(f"echelon:{FAST}").rates[0].used == 350
+
+
 def test_a_large_job_at_the_head_is_not_passed_for_ever(cluster: Cluster, ledger: Ledger) -> None:
     (cluster.folder / "llms").mkdir()
     (cluster.folder / "llms" / "openai-one.yaml").write_text("model_type: openai\nmodel_name: one\ntpm_limit: 1000\n")

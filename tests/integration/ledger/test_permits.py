@@ -22,19 +22,22 @@ from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
 from echelon_workers.ledger.limits import ALGORITHMS, Algorithm, Meter
 from echelon_workers.ledger.plan import plan_of
+from echelon_workers.ledger.probing import EndedProbe, end_probes, pay_probe, start_probes
 from echelon_workers.ledger.verbs import Finish, Grant, NewJob, Settlement, Terms, finish, renew, settle, submit, take
 
 TERMS = Terms(lease_ms=10**9, poison=10**6)
 CLUSTER = """\
 task_groups:
   a_group:
-    echelon1: {{models: [openai-one, openai-two], concurrency_limit: {limit}, rpm_limit: {rpm}, max_tokens: 40}}
+    echelon1:
+      {{models: [openai-one, openai-two], concurrency_limit: {limit}, rpm_limit: {rpm}, max_tokens: 40,
+        rotation_strategy: weighted}}
     echelon2: {{models: [openai-two], concurrency_limit: 2, tpm_limit: 300, max_tokens: 60}}
     fallback_strategy: echelon_down
 polling_pools:
   all_pool:
     task_groups: [a_group]
-    rotation_strategy: round_robin
+    rotation_strategy: {rotation}
     rate_limiting: {{enabled: true, algorithm: token_bucket, bucket_size: 4, refill_rate: {refill}}}
 concurrency_control:
   enabled: true
@@ -51,8 +54,8 @@ NODES = "nodes:\n  slow_node: {type: llm_node, config: {llm_group: a_group.echel
 QUEUES = ("a_group.echelon1", "a_group.echelon2", "pool.all_pool")
 #: Two configurations that take turns: limits lowered and raised while everything runs.
 TURNS = (
-    {"limit": 3, "rpm": 6, "refill": 0.1, "estimate": "typical"},
-    {"limit": 2, "rpm": 4, "refill": 0.2, "estimate": "worst_case"},
+    {"limit": 3, "rpm": 6, "refill": 0.1, "estimate": "typical", "rotation": "least_recently_used"},
+    {"limit": 2, "rpm": 4, "refill": 0.2, "estimate": "worst_case", "rotation": "round_robin"},
 )
 
 
@@ -111,7 +114,7 @@ class Scope:
 
 
 class Permits(RuleBasedStateMachine):
-    """Submits, takes by two workers, lost replies, ends of all kinds, revisions, and time."""
+    """Submits, takes by two workers, lost replies, ends of all kinds, health probes, revisions, and time."""
 
     url = ""
     configurations: tuple[Configuration, ...]
@@ -290,6 +293,34 @@ class Permits(RuleBasedStateMachine):
         count, mean, deviation = self.answers.get(instance, (0, float(tokens), tokens / 2))
         deviation = round(deviation + (abs(tokens - mean) - deviation) / 4, 2)
         self.answers[instance] = (count + 1, round(mean + (tokens - mean) / 8, 2), deviation)
+
+    @rule(instance=st.sampled_from(["openai-one", "openai-two"]), how=st.sampled_from(["ok", "", "unused", "lapse"]))
+    def a_probe_is_made(self, instance: str, how: str) -> None:
+        keys, redis = self.ledger.keys, self.ledger.redis
+        redis.hset(keys.of("scope", f"model:{instance}"), "bf", 1)  # so that it has to be a paid one
+        redis.zadd(keys.of("checks"), {instance: 1})
+        scopes = [self.scope("cluster:"), self.scope(f"model:{instance}")]
+        begun = self.ledger.run(start_probes({instance: 1}, lease_ms=10**6))
+        assert bool(begun.probes) == all(len(scope.running) < scope.limit for scope in scopes)
+        if not begun.probes:
+            return
+        paid = self.ledger.run(pay_probe(begun.probes[0], lease_ms=10**6, tokens=32))
+        now = int(redis.get(keys.of("clock")) or 0) + self.shifted
+        assert (paid is not None) == all(scope.allows(now, 0) for scope in scopes)
+        if paid is None:
+            return
+        for scope in scopes:
+            scope.start(("probe", paid.fence), now, 0)
+        if how == "lapse":
+            redis.zadd(keys.of("probing"), {instance: 1})
+            self.ledger.run(renew("reaper", "{}", 1000, [], TERMS))
+        else:
+            ended = EndedProbe(instance=instance, fence=paid.fence, verdict=how, code="")  # type: ignore[arg-type]
+            self.ledger.run(end_probes([ended]))
+        for scope in scopes:
+            scope.running.discard(("probe", paid.fence))
+            if how == "unused":
+                scope.unused(now)
 
     @rule()
     def all_leases_lapse(self) -> None:

@@ -89,7 +89,7 @@ def test_a_disabled_pool_is_left_out(configuration: Build) -> None:
             "{task_groups: [a], rate_limiting: {algorithm: bucket}}",
             "there is no algorithm 'bucket' (did you mean token_",
         ),
-        ("{task_groups: [a], health_check_interval: 0}", "health_check_interval: 0 is not above 0"),
+        ("{task_groups: [a], health_check_interval: -1}", "health_check_interval: -1 is below zero"),
         ("{task_groups: [a], failure_threshold: 0}", "failure_threshold: 0 is not at least 1"),
         ("{task_groups: [a], task_group: [b]}", "unknown key 'task_group' (did you mean task_groups?)"),
     ],

@@ -74,6 +74,10 @@ def test_the_unreliable_instance_is_never_the_only_one(configuration: Configurat
         assert len({member.instance for member in queue.members}) > 1 or queue.name not in sent, queue.name
 
 
+def entry(started_ms: int, decision: str = "answer") -> dict[str, Any]:
+    return {"started_ms": started_ms, "instance": "one", "decision": decision}
+
+
 def record(job_id: str, queue: str, ended_ms: int | None = 1_400, **changes: Any) -> JobRecord:
     usage = Usage(input_tokens=3, output_tokens=4)
     answer = Answer(text="x", finish_reason="stop", usage=usage, cost_usd="0.5", model="m", instance="i", latency_ms=1)
@@ -86,7 +90,7 @@ def record(job_id: str, queue: str, ended_ms: int | None = 1_400, **changes: Any
         created_ms=1_000,
         ended_ms=ended_ms or 0,
         answer=answer,
-        trail=[{"started_ms": 1_100}],
+        trail=[entry(1_100)],
     )
     return replace(found, **changes)
 
@@ -94,12 +98,13 @@ def record(job_id: str, queue: str, ended_ms: int | None = 1_400, **changes: Any
 def test_the_report_counts_answered_dead_and_lost_jobs() -> None:
     found = [
         record("1", "b"),
-        record("2", "a", 3_000, trail=[{"started_ms": 1_200}, {"started_ms": 2_000}]),
+        record("2", "a", 3_000, trail=[entry(1_200, "move"), entry(2_000)]),
         record("3", "a", answer=None, state="dead", trail=[]),
         record("4", "a", None, answer=None, state="running", trail=[]),
     ]
     report = report_of(found, 5, ["a", "b"])
     assert report.last_line() == "demo: 5 jobs, 2 answered, 1 dead, 2 lost"
+    assert report.total.fell_back == 1
     assert not report.is_clean
     first, second = report.queues
     assert (first.queue, first.jobs, first.answered, first.dead, first.attempts) == ("a", 3, 1, 1, 2)

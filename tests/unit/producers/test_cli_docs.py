@@ -20,7 +20,10 @@ def commands() -> dict[str, click.Command]:
 
 
 def options(command: click.Command) -> set[str]:
-    return {option for parameter in command.params if isinstance(parameter, click.Option) for option in parameter.opts}
+    """Its own and those of its subcommands."""
+    found = {option for parameter in command.params if isinstance(parameter, click.Option) for option in parameter.opts}
+    parts = command.commands.values() if isinstance(command, click.Group) else ()
+    return found.union(*(options(part) for part in parts))
 
 
 @pytest.mark.parametrize("name", [name for name in commands() if name not in ELSEWHERE])

@@ -114,6 +114,41 @@ def test_a_deadline_is_never_rounded_to_none() -> None:
     assert DRAFTER.draft({**PROMPT, "deadline_s": 1e-9}).deadline_ms == 1
 
 
+@pytest.mark.parametrize(
+    ("fallback_groups", "options"),
+    [
+        (None, ""),
+        ([], {"fallback_groups": []}),
+        (
+            ["plan_group", "fast_group.echelon2", "plan_group"],
+            {"fallback_groups": ["plan_group", "fast_group.echelon2"]},
+        ),
+    ],
+)
+def test_a_jobs_own_fallbacks_are_in_its_options(fallback_groups: list[str] | None, options: object) -> None:
+    job = DRAFTER.draft({**PROMPT, "fallback_groups": fallback_groups})
+    assert (json.loads(job.options) if job.options else "") == options
+    assert json.loads(job.request) == {"prompt": "hello"}
+
+
+@pytest.mark.parametrize(
+    ("fallback_groups", "code"),
+    [
+        (["plan_grup"], "unknown_target"),
+        (["x" * 10_000], "unknown_target"),
+        (["\ud800"], "unknown_target"),
+        (["node.summary"], "invalid_job"),
+        ("plan_group", "invalid_job"),
+        ([7], "invalid_job"),
+        (["plan_group"] * 21, "invalid_job"),
+    ],
+)
+def test_a_fallback_is_checked_like_a_target(fallback_groups: object, code: str) -> None:
+    exc = refused(fallback_groups=fallback_groups)
+    assert (exc.code, exc.problems[0][0]) == (code, "fallback_groups")
+    assert len(str(exc)) < 1000
+
+
 def test_every_problem_of_a_request_is_listed_with_its_field() -> None:
     exc = refused(temperature=3, max_tokens=0, tempo=1, prompt="")
     assert {where for where, _ in exc.problems} == {"temperature", "max_tokens", "tempo", "prompt"}

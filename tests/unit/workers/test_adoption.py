@@ -142,3 +142,13 @@ def test_a_message_that_could_never_start_is_refused_with_the_limit(configuratio
     why = refused(message(kwargs={"prompt": "x" * 4000}), tight)
     assert why.startswith("request: about 1,007 tokens of input, and cluster lets 100 tokens a minute through")
     assert adopted(message(kwargs={"prompt": "x" * 4000}), configuration).input_tokens == 1007
+
+
+def test_a_message_may_bring_fallbacks_of_its_own(configuration: Configuration) -> None:
+    job = adopted(message(kwargs={"prompt": "hello", "fallback_groups": ["fast_group"]}), configuration)
+    assert json.loads(job.options) == {"fallback_groups": ["fast_group"]}
+    assert json.loads(job.request) == {"prompt": "hello"}
+    assert adopted(message(), configuration).options == ""
+    assert "fast_grup" in refused(message(kwargs={"prompt": "x", "fallback_groups": ["fast_grup"]}), configuration)
+    why = refused(message(kwargs={"prompt": "x", "fallback_groups": "plan_group"}), configuration)
+    assert why.startswith("fallback_groups: not a list of targets")

@@ -103,3 +103,26 @@ def test_counting_against_the_instance_can_be_decided_for_one_failure() -> None:
     failure = errors.InvalidOutput("not the JSON asked for")
     failure.counts_against_instance = False
     assert errors.InvalidOutput("x").counts_against_instance is True
+
+
+@pytest.mark.parametrize(
+    ("error", "rest_s"),
+    [
+        (errors.ServerFailed("x"), 0),
+        (errors.ServerFailed("x", retry_after_s=30), 30),
+        (errors.QuotaExhausted("x"), 900),
+        (errors.QuotaExhausted("x", retry_after_s=5), 900),
+        (errors.QuotaExhausted("x", retry_after_s=86_400), 86_400),
+        (errors.AuthenticationFailed("x"), errors.UNTIL_RELOAD),
+        (errors.InstanceUnusable("x"), errors.UNTIL_RELOAD),
+        (errors.RateLimited("x", retry_after_s=7), 7),
+    ],
+)
+def test_an_instance_rests_as_its_failure_says_or_as_long_as_the_provider_asks(
+    error: AttemptFailed, rest_s: float
+) -> None:
+    assert error.resting_s == rest_s
+
+
+def test_only_an_unknown_failure_is_bounded_by_itself() -> None:
+    assert {code for code, error in BY_CODE.items() if error.most_retries is not None} == {"unknown_failure"}

@@ -1,6 +1,6 @@
 """Running the ledger's verbs: in a thread, in an event loop, or many in one round trip."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -32,6 +32,16 @@ class Ledger:
             reply = self.redis.eval(verb.script.text, *_arguments(self, verb))
         return verb.read(reply)
 
+    def follow(self, walk: Generator[Verb[Any], Any, T]) -> T:
+        """Run the verbs that a walk yields, one after the other, and return what it comes to. Raises as `run`."""
+        try:
+            verb = next(walk)
+            while True:
+                verb = walk.send(self.run(verb))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
     def close(self) -> None:
         """Close the connections."""
         self.redis.close()
@@ -52,6 +62,16 @@ class AsyncLedger:
         except NoScriptError:
             reply = await self.redis.eval(verb.script.text, *_arguments(self, verb))
         return verb.read(reply)
+
+    async def follow(self, walk: Generator[Verb[Any], Any, T]) -> T:
+        """As `Ledger.follow`."""
+        try:
+            verb = next(walk)
+            while True:
+                verb = walk.send(await self.run(verb))
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
     async def run_many(self, verbs: Sequence[Verb[T]]) -> list[T | Exception]:
         """Run verbs in one round trip, in order. An error of one is its result; the others run all the same.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 #: kombu's separator between a queue's name and a priority (kombu/transport/redis.py `Channel.sep`).
 PRIORITY_SEPARATOR = "\x06\x16"
 PRIORITIES = range(10)
+#: The number of the list that holds a queue's guests: jobs that fell back to it. It is one of kombu's lists too.
+GUESTS = 10
 
 #: name in Lua -> (what follows the own prefix, Redis type and content)
 _NAMES = {
@@ -20,7 +22,13 @@ _NAMES = {
     "adopting": ("adopting", "zset raw foreign message -> when it goes back to the inbox"),
     "counts": ("counts", "hash 'running:QUEUE', 'delayed:QUEUE' -> how many jobs are there"),
     "totals": ("totals:", "+ queue, hash: submitted, answered, dead, tokens, cost, ... since the beginning"),
-    "cursor": ("cursor", "hash queue -> turns of its rotation so far"),
+    "cursor": ("cursor", "hash queue -> turns of its rotation so far, or what its scores have added up to"),
+    "recent": ("recent", "hash instance -> the number of its last grant, '' -> how many there were"),
+    "scores": ("scores:", "+ queue, hash instance -> its score, as its scheduler published it lately"),
+    "scorer": ("scorer", "string: the worker that publishes scores; expires"),
+    "checks": ("checks", "zset instance -> when its health was last looked at"),
+    "probing": ("probing", "zset instance -> until when its probe holds permits"),
+    "probes": ("probes", "hash instance -> what its probe holds (lua/parts/probes.lua)"),
     "taker": ("taker:", "+ worker, hash: the last take's sequence and grants"),
     "idle": ("idle:", "+ queue, set: workers that found it empty and have free slots"),
     "worker": ("worker:", "+ worker, string: what it says of itself; expires with its heartbeat"),
@@ -42,6 +50,12 @@ _NAMES = {
     "parks": ("parks", "zset 'queue node' -> when its parked jobs are looked at again"),
     "pace": ("pace", "hash queue -> how many of its jobs started lately, and as of when"),
     "paused": ("paused", "set: queues that nothing is taken from"),
+    "moves": (
+        "moves",
+        "hash 'move STRATEGY', 'answer ...', 'bury ...', 'lost_ms ...', 'to QUEUE', 'lost_at QUEUE' -> how many, or ms",
+    ),
+    "history": ("history", "list: the fleet's last fallbacks as JSON, the newest first"),
+    "out": ("out", "zset instance -> until when its breaker is open"),
     "clock": ("clock", "string: the latest server time that a script has seen, so that time never runs back"),
     "wake": ("wake:", "+ worker, channel: a queue it found empty has a job"),
     "ended": ("ended:", "+ id, channel: the job has ended"),
@@ -77,8 +91,8 @@ class Keys:
         return f"{self.queue_prefix}{queue}{f'{PRIORITY_SEPARATOR}{priority}' if priority else ''}"
 
     def queue_lists(self, queue: str) -> list[str]:
-        """All the lists of a queue, lowest priority first."""
-        return [self.queue(queue, priority) for priority in PRIORITIES]
+        """All the lists of a queue: lowest priority first, then its guests."""
+        return [self.queue(queue, number) for number in (*PRIORITIES, GUESTS)]
 
 
 def lua_preamble() -> str:

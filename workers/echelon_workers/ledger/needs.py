@@ -52,9 +52,10 @@ class Room:
         self._adds = self._system != NOTHING or self._format != NOTHING
         self._max_tokens = _stated(node, self._ways)
 
-    def needs(self, request: JobRequest) -> tuple[int, int, int]:
-        """The fields of Needs. Raises NeverFits."""
-        usual, worst = self._input(request) if self._adds else sizes(request)
+    def needs(self, request: JobRequest, size: Size | None = None) -> tuple[int, int, int]:
+        """The fields of Needs; `size` is the request's own, if it is known. Raises NeverFits."""
+        size = size or sizes(request)
+        usual, worst = self._input(request, size) if self._adds else size
         most = self._max_tokens
         if request.max_tokens is not None or request.thinking is not None:
             most = max(way.output_tokens(request) for way in self._ways)
@@ -62,9 +63,8 @@ class Room:
             self._check(request, usual, worst)
         return usual, worst, most
 
-    def _input(self, request: JobRequest) -> Size:
+    def _input(self, request: JobRequest, size: Size) -> Size:
         """What the request says, and what node and echelon add where it says nothing."""
-        size = sizes(request)
         if request.system is None:
             size = size.and_also(self._system)
         return size.and_also(self._format) if request.response_format is None else size

@@ -5,9 +5,10 @@ Publish writes it beside the document, in the same step; see `lua/parts/scopes.l
 
 from dataclasses import dataclass
 
-from echelon_configs import Configuration, Limits, Queue
+from echelon_configs import Breaker, Configuration, Limits, Queue
 
 from .limits import meters_of
+from .rotation import ordered_instances, turns_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,33 @@ class Plan:
 def plan_of(configuration: Configuration) -> Plan:
     """Work it out. Scopes are named `level:name`; the cluster's own is `cluster:`."""
     queues_in = waiting_places(configuration)
-    scopes = {
-        name: fields
-        for name, limit in limits_of(configuration).items()
-        if (fields := _fields(limit, queues_in.get(name, ())))
-    }
-    return Plan(scopes, {name: _members(configuration, queue) for name, queue in configuration.queues.items()})
+    scopes = {name: _fields(limit, queues_in.get(name, ())) for name, limit in limits_of(configuration).items()}
+    for instance in configuration.instances:
+        scopes[f"model:{instance}"] |= _breaker_fields(breaker_of(configuration, instance))
+    scopes = {name: fields for name, fields in scopes.items() if fields}
+    ordered = ordered_instances(configuration)
+    plans = {name: _members(configuration, queue, ordered) for name, queue in configuration.queues.items()}
+    return Plan(scopes, plans)
+
+
+def breaker_of(configuration: Configuration, instance: str) -> Breaker:
+    """The breaker of an instance, which all groups and pools share that use it: it opens at the smallest threshold
+    configured for it, is tried again after the shortest recovery time, by the fewest probes."""
+    breakers = [
+        group.fallback.circuit_breaker
+        for group in configuration.groups.values()
+        if any(instance in echelon.models for echelon in group.echelons.values())
+    ]
+    for pool in configuration.pools.values():
+        if any(member.instance == instance for member in configuration.queues[pool.queue].members):
+            breakers.append(Breaker(failure_threshold=pool.failure_threshold, recovery_time_s=pool.recovery_time_s))
+    if not breakers:
+        return configuration.global_fallback.circuit_breaker
+    return Breaker(
+        failure_threshold=min(breaker.failure_threshold for breaker in breakers),
+        recovery_time_s=min(breaker.recovery_time_s for breaker in breakers),
+        half_open_requests=min(breaker.half_open_requests for breaker in breakers),
+    )
 
 
 def limits_of(configuration: Configuration) -> dict[str, Limits]:
@@ -53,16 +75,19 @@ def waiting_places(configuration: Configuration) -> dict[str, tuple[str, ...]]:
     return places
 
 
-def _members(configuration: Configuration, queue: Queue) -> str:
-    """`instance home max_tokens estimate|scope scope ...`, separated by semicolons. What is not limited is counted all
-    the same."""
-    estimate = "worst" if configuration.rate_limiting.estimate == "worst_case" else "typical"
+def _members(configuration: Configuration, queue: Queue, ordered: frozenset[str]) -> str:
+    """`instance home max_tokens estimate|scope scope ...`, separated by semicolons, after how they take turns. What is
+    not limited is counted all the same."""
+    rates = configuration.rate_limiting
+    estimate = "worst" if rates.estimate == "worst_case" else "typical"
+    estimate += "kept" if rates.settle == "reserved" else ""
     rows = []
     for member in queue.members:
         most = configuration.settings_of(member.home, member.instance).output_tokens
         scopes = " ".join(_scopes(queue, member.instance, member.home))
-        rows.append(f"{member.instance} {member.home} {most} {estimate}|{scopes}")
-    return ";".join(rows)
+        noted = "recent" if member.instance in ordered else ""
+        rows.append(f"{member.instance} {member.home} {most} {estimate}{noted}|{scopes}")
+    return turns_of(configuration, queue) + ";".join(rows)
 
 
 def _scopes(queue: Queue, instance: str, home: str) -> list[str]:
@@ -72,6 +97,11 @@ def _scopes(queue: Queue, instance: str, home: str) -> list[str]:
     if queue.kind == "pool":
         scopes.append(f"pool:{queue.name.removeprefix('pool.')}")
     return scopes
+
+
+def _breaker_fields(breaker: Breaker) -> dict[str, str]:
+    recovery_ms = int(breaker.recovery_time_s * 1000)
+    return {"bt": str(breaker.failure_threshold), "br": str(recovery_ms), "bh": str(breaker.half_open_requests)}
 
 
 def _fields(limits: Limits, queues: tuple[str, ...]) -> dict[str, str]:

@@ -20,7 +20,10 @@ FIELDS = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """What is known of one job. Times are milliseconds of the cluster's clock since 1970, 0 where there is none yet."""
+    """What is known of one job. Times are milliseconds of the cluster's clock since 1970, 0 where there is none yet.
+
+    `trail` has every attempt there ever was, `attempts` those that count: since it was last sent again.
+    """
 
     id: str
     state: State
@@ -39,6 +42,9 @@ class JobRecord:
     error: dict[str, Any] | None = None
     answer: Answer | None = None
     trail: list[dict[str, Any]] = field(default_factory=list)
+    #: the times that it had ended and was sent again: `at_ms`, its `state` then and the `reason` of that, `created_ms`
+    #: and `ended_ms` of that life, and how many entries of the trail were before (`after`)
+    redrives: list[dict[str, Any]] = field(default_factory=list)
     #: the scope (`echelon:...`, `model:...`) whose limit it waits for, or "paused"
     waits_for: str = ""
     waits_since_ms: int = 0
@@ -47,6 +53,11 @@ class JobRecord:
     def has_ended(self) -> bool:
         """Whether it is answered, dead, cancelled or expired."""
         return self.state in ENDED
+
+    @property
+    def waits_from_ms(self) -> int:
+        """When it was submitted, or last sent again."""
+        return int(self.redrives[-1]["at_ms"]) if self.redrives else self.created_ms
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, the same for the command line and the HTTP API."""
@@ -68,6 +79,7 @@ def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
 
     answer, error = found.get("answer"), found.get("error")
     state: Any = found["state"]
+    trail, redrives = _read_trail(found.get("trail", ""))
     return JobRecord(
         id=id,
         state=state,
@@ -76,7 +88,7 @@ def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
         target=found.get("target", ""),
         node=found.get("node", ""),
         priority=number("priority"),
-        created_ms=number("created"),
+        created_ms=int(redrives[0]["created_ms"]) if redrives else number("created"),
         deadline_ms=number("deadline"),
         started_ms=number("started"),
         ended_ms=number("ended"),
@@ -85,10 +97,24 @@ def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
         instance=found.get("instance", ""),
         error=json.loads(error) if error and not answer else None,
         answer=Answer.model_validate_json(answer) if answer else None,
-        trail=[json.loads(line) for line in found.get("trail", "").splitlines()],
+        trail=trail,
+        redrives=redrives,
         waits_for=found.get("waits", "") if state in ("queued", "delayed") else "",
         waits_since_ms=number("since") if state in ("queued", "delayed") else 0,
     )
+
+
+def _read_trail(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The attempts, and between them the times that the job was sent again (`lua/redrive.lua`)."""
+    trail: list[dict[str, Any]] = []
+    redrives: list[dict[str, Any]] = []
+    for entry in map(json.loads, text.splitlines()):
+        if entry.get("decision") != "redrive":
+            trail.append(entry)
+        else:
+            del entry["decision"]
+            redrives.append({**entry, "after": len(trail)})
+    return trail, redrives
 
 
 def with_wait(record: JobRecord, mark: bytes | None, paused: bool) -> JobRecord:
@@ -100,4 +126,4 @@ def with_wait(record: JobRecord, mark: bytes | None, paused: bool) -> JobRecord:
     if mark is None:
         return record
     _, _, since, scope = mark.decode().split(" ", 3)
-    return replace(record, waits_for=scope, waits_since_ms=max(int(since), record.created_ms))
+    return replace(record, waits_for=scope, waits_since_ms=max(int(since), record.waits_from_ms))

@@ -9,6 +9,7 @@ from typing import Any
 from echelon_configs import Configuration
 
 from .client import AsyncLedger, Ledger
+from .instances import FIELDS, InstanceStatus, instance_status
 from .plan import limits_of, waiting_places
 from .scripts import script
 from .verbs import Verb
@@ -30,6 +31,10 @@ class Counts:
     retries: int = 0
     #: answers of a provider that said: not now (429); they spend no attempt
     limited: int = 0
+    #: attempts after which the job went on in another queue
+    moved: int = 0
+    #: jobs that had ended without an answer and were sent again
+    redriven: int = 0
     #: ends that came after the lease was lost, and were refused
     late: int = 0
     input_tokens: int = 0
@@ -141,6 +146,7 @@ class ClusterStatus:
     queues: tuple[QueueStatus, ...]
     workers: tuple[WorkerStatus, ...]
     scopes: tuple[ScopeStatus, ...] = ()
+    instances: tuple[InstanceStatus, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, the same for the command line and the HTTP API."""
@@ -151,6 +157,7 @@ class ClusterStatus:
             "totals": asdict(self.totals),
             "queues": [queue.to_json() for queue in self.queues],
             "scopes": [scope.to_json() for scope in self.scopes],
+            "instances": [instance.to_json() for instance in self.instances],
             "workers": [{**asdict(worker), "queues": list(worker.queues)} for worker in self.workers],
         }
 
@@ -187,16 +194,21 @@ def _status(configuration: Configuration, revision: int) -> Verb[ClusterStatus]:
             queues=found,
             workers=workers,
             scopes=tuple(_scope(name, row, now_ms) for name, row in zip(scopes, scope_rows, strict=True)),
+            instances=tuple(
+                instance_status(name.removeprefix("model:"), row[-1], now_ms)
+                for name, row in zip(scopes, scope_rows, strict=True)
+                if name.startswith("model:")
+            ),
         )
 
-    args: list[str | bytes | int | float] = [len(queues), *(name for name, _ in queues)]
+    args: list[str | bytes | int | float] = [len(queues), " ".join(FIELDS), *(name for name, _ in queues)]
     for scope in scopes:
         args += (scope, " ".join(places.get(scope, ())))
     return Verb(script("status"), args, read)
 
 
 def _scope(scope: str, row: list[Any], now_ms: int) -> ScopeStatus:
-    concurrency, in_use, queue_size, waiting, free_at, not_before, overrun, meters = row
+    concurrency, in_use, queue_size, waiting, free_at, not_before, overrun, meters, _ = row
     level, _, name = scope.partition(":")
     return ScopeStatus(
         level=level,

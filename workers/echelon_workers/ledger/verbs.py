@@ -4,6 +4,7 @@ Building a call and reading a reply is the same for a thread, for an event loop 
 differs (`client.py`). Every verb may be repeated: redis-py repeats calls by itself when a connection breaks.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -23,7 +24,12 @@ INBOX = "celery"
 
 #: `return` to the head of its queue; `unused` likewise, and no call was made on it, so that it spends nothing.
 Ending = Literal["return", "unused", "bury", "cancel"]
-Decision = Literal["answer", "retry", "wait", "bury"]
+#: What redrive says of a job: it is queued again; or why it is not (`lua/redrive.lua`).
+Redriven = Literal["done", "not ended", "answered", "unknown", "no job", "no queue"]
+#: `hold`: every instance of its queue is out and there is nowhere to go, so the job stays the first where it is.
+Decision = Literal["answer", "retry", "wait", "move", "hold", "bury"]
+#: What an outcome says of its instance: it works, it failed, or nothing.
+Health = Literal["ok", "failed", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +100,24 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The reply of one take. `next_due_ms`: when to ask again, from now; `broken`: queues that are no lists."""
+    """The reply of one take. `next_due_ms`: when to ask again, from now; `broken`: queues that are no lists;
+    `out`: instances whose breaker is open."""
 
     now_ms: int
     next_due_ms: int | None
     raws: list[bytes] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     broken: frozenset[str] = frozenset()
+    out: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The reply of one heartbeat. `revision`: of the configuration in force, None without one; `lost`: leases that are
+    another's by now, each as job id and lease."""
+
+    revision: int | None
+    lost: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +125,10 @@ class Finish:
     """How one attempt ended, and what is to become of its job.
 
     `counted_tokens`: what counts against its limits; None when nobody knows, and what it reserved stays reserved.
-    `stated`: what the provider said of its own limits (`quotas.Stated`).
+    `stated`: what the provider said of its own limits (`quotas.Stated`). `health` feeds the breaker of the instance;
+    after a failure of which `out_ms` is not 0 the instance is out for so long whatever its breaker says, or with -1
+    until the configuration is loaded anew. A `move` names its queue, the strategy that chose it, and what the fleet's
+    history keeps of it (JSON); `code` is the outcome's.
     """
 
     id: str
@@ -125,6 +145,12 @@ class Finish:
     cost_usd: str = "0"
     counted_tokens: int | None = None
     stated: str = ""
+    health: Health = ""
+    out_ms: int = 0
+    code: str = ""
+    move_to: str = ""
+    strategy: str = ""
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,10 +218,11 @@ def take(
 
 
 def _read_taken(reply: list[Any]) -> Taken:
-    now, due, broken, raws = int(reply[0]), reply[1], reply[2], int(reply[3])
-    first = 4 + raws
+    now, due, broken, out, raws = int(reply[0]), reply[1], reply[2], reply[3], int(reply[4])
+    first = 5 + raws
     grants = [_read_grant(reply[i : i + GRANT_FIELDS]) for i in range(first, len(reply), GRANT_FIELDS)]
-    return Taken(now, int(due) if due else None, list(reply[4:first]), grants, frozenset(broken.decode().split()))
+    names = frozenset(broken.decode().split())
+    return Taken(now, int(due) if due else None, list(reply[5:first]), grants, names, frozenset(out.decode().split()))
 
 
 def _read_grant(f: list[bytes]) -> Grant:
@@ -222,7 +249,8 @@ def finish(end: Finish) -> Verb[bool]:
     """End an attempt. The reply is False when the lease was lost before: the answer came too late."""
     args: list[str | bytes | int | float] = [end.id, end.lease, end.decision, end.payload, end.entry, end.delay_ms]
     args += (end.avoid, end.retention_ms, end.foreign_result, end.input_tokens, end.output_tokens, end.cost_usd)
-    args += ("" if end.counted_tokens is None else end.counted_tokens, end.stated)
+    args += ("" if end.counted_tokens is None else end.counted_tokens, end.stated, end.health, end.out_ms, end.code)
+    args += (end.move_to, end.strategy, end.history)
     return Verb(script("finish"), args, lambda reply: reply == b"done")
 
 
@@ -234,20 +262,35 @@ def settle(endings: Sequence[Settlement], terms: Terms) -> Verb[list[bool]]:
     return Verb(script("settle"), args, lambda reply: [answer == b"done" for answer in reply])
 
 
-def renew(
-    worker: str, about: str, about_ms: int, leases: Sequence[tuple[str, str]], terms: Terms
-) -> Verb[list[tuple[str, str]]]:
-    """One heartbeat. The reply names the leases that are lost (job id and lease): their calls are to be stopped."""
+def renew(worker: str, about: str, about_ms: int, leases: Sequence[tuple[str, str]], terms: Terms) -> Verb[Renewed]:
+    """One heartbeat. The calls of leases that are lost are to be stopped."""
     args: list[str | bytes | int | float] = [worker, terms.lease_ms, terms.poison, terms.retention_ms, about, about_ms]
     args.append(terms.inbox)
     for lease in leases:
         args += lease
-    return Verb(script("renew"), args, _read_pairs)
+    return Verb(script("renew"), args, _read_renewed)
+
+
+def _read_renewed(reply: list[bytes]) -> Renewed:
+    return Renewed(int(reply[0]) if reply[0] else None, _read_pairs(reply[1:]))
+
+
+def readmit(instances: Sequence[str]) -> Verb[int]:
+    """Let instances back in that are out because their key was refused: there may be another one now."""
+    return Verb(script("steer"), ["readmit", *(f"model:{instance}" for instance in instances)], int)
 
 
 def steer(order: Literal["pause", "resume"], queues: Sequence[str]) -> Verb[int]:
     """Pause queues or let them go on. The reply says how many of them that changed."""
     return Verb(script("steer"), [order, *queues], int)
+
+
+def redrive(ids: Sequence[str], *, token: str = "") -> Verb[list[Redriven]]:
+    """Send jobs that are dead, expired or cancelled again, at most 500. The same token is the same call."""
+    if len(ids) > MOST_JOBS_A_CALL:
+        raise ValueError(f"{len(ids)} jobs in one call (would be right: at most {MOST_JOBS_A_CALL})")
+    args: list[str | bytes | int | float] = [token or secrets.token_hex(8), *ids]
+    return Verb(script("redrive"), args, lambda reply: [answer.decode() for answer in reply])
 
 
 def _read_pairs(reply: list[bytes]) -> list[tuple[str, str]]:

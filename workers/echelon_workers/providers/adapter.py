@@ -77,6 +77,12 @@ class Adapter(ABC):
         """Where a call is posted to."""
 
     @property
+    def models_url(self) -> str | None:
+        """Where the provider lists its models: a look there costs nothing, and shows whether it answers at all. None:
+        there is no such place."""
+        return None
+
+    @property
     @abstractmethod
     def headers(self) -> Mapping[str, str]:
         """The headers of every call, with the key."""

@@ -50,7 +50,16 @@ class Anthropic(Adapter):
     @property
     @override
     def url(self) -> str:
-        return f"{without_version(self.endpoint.base_url, 'v1') or OFFICIAL_URL}/v1/messages?beta=true"
+        return f"{self._base_url}/v1/messages?beta=true"
+
+    @property
+    @override
+    def models_url(self) -> str:
+        return f"{self._base_url}/v1/models?limit=1"
+
+    @property
+    def _base_url(self) -> str:
+        return without_version(self.endpoint.base_url, "v1") or OFFICIAL_URL
 
     @property
     @override

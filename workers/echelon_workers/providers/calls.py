@@ -71,14 +71,30 @@ class Providers:
 
         Raises an AttemptFailed for whatever goes wrong. Cancelling it closes its connection.
         """
-        instance = call.instance
+        key = self._key(call.instance)
+        headers, secrets = self._headers(call.instance)
+        if call.job_id:
+            headers["x-echelon-job"] = call.job_id
+            headers["x-echelon-attempt"] = str(call.attempt)
+        target = await self._ready(call.instance, key)
+        return await target.complete(call, headers, (key, *secrets))
+
+    async def look(self, instance: Instance, timeout_s: float) -> bool:
+        """See whether the provider of an instance answers, at no cost; False: there is no telling without a call.
+
+        Raises an AttemptFailed when it does not.
+        """
         key = self._key(instance)
-        headers, secrets = self._headers(call)
+        headers, secrets = self._headers(instance)
+        target = await self._ready(instance, key)
+        return await target.look(headers, (key, *secrets), timeout_s)
+
+    async def _ready(self, instance: Instance, key: str) -> Target:
         target = self._targets.get(instance.name)
         if target is None or not target.fits(instance, key):
             # In a thread, because the first of a provider loads its prices, and calls in flight must not wait for that.
             (target,) = await asyncio.to_thread(self._build, [(instance, key)])
-        return await target.complete(call, headers, (key, *secrets))
+        return target
 
     def prepare(self, instances: Iterable[Instance]) -> None:
         """Load what these instances need now, instead of at the first call; those without a key are passed over.
@@ -114,22 +130,19 @@ class Providers:
             )
         return key
 
-    def _headers(self, call: Call) -> tuple[dict[str, str], list[str]]:
-        """The headers of a call, and the secrets among their values."""
+    def _headers(self, instance: Instance) -> tuple[dict[str, str], list[str]]:
+        """The headers of a call to an instance, and the secrets among their values."""
         headers = {"user-agent": USER_AGENT}
         secrets: list[str] = []
         simulated = self._simulator_url is not None
-        for name, value in call.instance.headers.items():
+        for name, value in instance.headers.items():
             if isinstance(value, str):
                 headers[name.lower()] = value
             elif not simulated:
-                headers[name.lower()] = self._filled(call.instance, name, value.resolve(self._environment))
+                headers[name.lower()] = self._filled(instance, name, value.resolve(self._environment))
                 secrets += [found for found in (r.resolve(self._environment) for r in value.references) if found]
         if simulated:
-            headers["x-echelon-instance"] = call.instance.name
-        if call.job_id:
-            headers["x-echelon-job"] = call.job_id
-            headers["x-echelon-attempt"] = str(call.attempt)
+            headers["x-echelon-instance"] = instance.name
         return headers, secrets
 
     def _filled(self, instance: Instance, name: str, value: str | None) -> str:

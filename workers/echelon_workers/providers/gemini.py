@@ -65,8 +65,16 @@ class Gemini(Adapter):
     @property
     @override
     def url(self) -> str:
-        base = without_version(self.endpoint.base_url, "v1beta", "v1") or OFFICIAL_URL
-        return f"{base}/v1beta/models/{quote(self.endpoint.model.removeprefix('models/'))}:generateContent"
+        return f"{self._base_url}/v1beta/models/{quote(self.endpoint.model.removeprefix('models/'))}:generateContent"
+
+    @property
+    @override
+    def models_url(self) -> str:
+        return f"{self._base_url}/v1beta/models?pageSize=1"
+
+    @property
+    def _base_url(self) -> str:
+        return without_version(self.endpoint.base_url, "v1beta", "v1") or OFFICIAL_URL
 
     @property
     @override

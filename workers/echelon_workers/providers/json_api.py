@@ -40,12 +40,22 @@ class JsonApi:
 
         Raises HttpFailed for any status but 2xx, httpx2.TransportError when there is no whole answer.
         """
+        return await self._send("POST", self._url, headers, timeouts, to_json(body))
+
+    async def get(self, url: str, headers: Mapping[str, str], timeouts: Mapping[str, float | None]) -> None:
+        """Read another address of the provider's, and see only that it answers. Raises as `post`."""
+        await self._send("GET", httpx2.URL(url), headers, timeouts)
+
+    async def _send(
+        self,
+        method: str,
+        url: httpx2.URL,
+        headers: Mapping[str, str],
+        timeouts: Mapping[str, float | None],
+        content: bytes | None = None,
+    ) -> tuple[bytes, httpx2.Headers]:
         request = httpx2.Request(
-            "POST",
-            self._url,
-            headers={**self._headers, **headers},
-            content=to_json(body),
-            extensions={"timeout": timeouts},
+            method, url, headers={**self._headers, **headers}, content=content, extensions={"timeout": timeouts}
         )
         response = await self._http.handle_async_request(request)
         content = await response.aread()

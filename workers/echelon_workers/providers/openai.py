@@ -46,7 +46,16 @@ class OpenAI(Adapter):
     @property
     @override
     def url(self) -> str:
-        return f"{(self.endpoint.base_url or OFFICIAL_URL).rstrip('/')}/chat/completions"
+        return f"{self._base_url}/chat/completions"
+
+    @property
+    @override
+    def models_url(self) -> str:
+        return f"{self._base_url}/models"
+
+    @property
+    def _base_url(self) -> str:
+        return (self.endpoint.base_url or OFFICIAL_URL).rstrip("/")
 
     @property
     @override

@@ -5,11 +5,13 @@ A call in flight holds no more than aiohttp's own connection: the answer is read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import aiohttp
 import httpx2
+from aiohttp.connector import Connection
 from typing_extensions import override
 
 # The first that fits.
@@ -23,6 +25,20 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
 )
 # aiohttp has seen to these.
 _HANDLED = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+
+
+#: Called when a request's connection is there, right before its bytes go; what it raises ends the request unsent.
+sending_now: ContextVar[Callable[[], None] | None] = ContextVar("sending_now", default=None)
+
+
+class _CheckedRequest(aiohttp.ClientRequest):
+    """A request that asks once more before it goes: a connection takes time to be made."""
+
+    @override
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if (check := sending_now.get()) is not None:
+            check()
+        return await super().send(conn)
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -65,7 +81,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 limit=self._max_connections, keepalive_timeout=self._keepalive_s, ssl=self._ssl
             )
             self._session = aiohttp.ClientSession(
-                connector=connector, trust_env=self._trust_env, cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector,
+                trust_env=self._trust_env,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=_CheckedRequest,
             )
         return self._session
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx2
 
@@ -18,10 +20,13 @@ from echelon_workers.providers.ask import ask_of
 from echelon_workers.providers.call import Call, GrantLapsed, ProviderAnswer
 from echelon_workers.providers.failures import failure_of, unreadable
 from echelon_workers.providers.json_api import HttpFailed, JsonApi
+from echelon_workers.providers.over_aiohttp import sending_now
 from echelon_workers.providers.prices import Whose
 from echelon_workers.providers.reply import Origin, Reply, answer_of
 from echelon_workers.providers.transport import phase_timeouts, rate_limit_headers
 from echelon_workers.providers.turns import Turns
+
+T = TypeVar("T")
 
 # Sent where an instance has no key; servers without keys take any.
 PLACEHOLDER_KEY = "not-needed"
@@ -105,25 +110,50 @@ class Target:
         await self.turns.mine()
         ask = ask_of(call)
         body = self.adapter.body(ask, call.request)
-        call.sending()
         started = time.monotonic()
-        content, received = await self._post(body, headers, call.timeout_s)
+        sending = sending_now.set(call.sending)
+        try:
+            content, received = await self._post(body, headers, call.timeout_s)
+        finally:
+            sending_now.reset(sending)
         latency_ms = round((time.monotonic() - started) * 1000)
         await self.turns.mine()
         seen.update(rate_limit_headers(received))
         answer = answer_of(self._read(content, received), ask, self.origin, latency_ms)
         return ProviderAnswer(answer=answer, rate_limits=seen)
 
+    async def look(self, headers: dict[str, str], secrets: tuple[str, ...], timeout_s: float) -> bool:
+        """See whether the provider answers, where it lists its models; False when there is no telling that way.
+
+        Raises an AttemptFailed when it does not answer, or with an error of its own.
+        """
+        url = self.adapter.models_url
+        if url is None:
+            return False
+        try:
+            await self._whole(timeout_s, lambda phases: self.api.get(url, headers, phases))
+            return True
+        except HttpFailed as exc:
+            if exc.status < 500 and exc.status not in (408, 429):
+                return False  # a key may be good for calls, and not for this
+            failure = failure_of(exc, instance=self.instance.name, secrets=secrets)
+        except Exception as exc:
+            failure = failure_of(exc, instance=self.instance.name, secrets=secrets)
+        raise failure
+
     async def _post(
         self, body: dict[str, object], headers: dict[str, str], timeout_s: float
     ) -> tuple[bytes, httpx2.Headers]:
+        return await self._whole(timeout_s, lambda phases: self.api.post(body, headers, phases))
+
+    async def _whole(self, timeout_s: float, request: Callable[[dict[str, float | None]], Awaitable[T]]) -> T:
         """The bounds of the phases do not bound the whole: a provider that trickles would never end."""
         bounds = self.instance.timeouts
         phases = phase_timeouts(timeout_s, connect_s=bounds.connect_s, read_s=bounds.read_s, write_s=bounds.write_s)
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
-                return await self.api.post(body, headers, phases)
+                return await request(phases)
         except TimeoutError:
             if not deadline.expired():
                 raise

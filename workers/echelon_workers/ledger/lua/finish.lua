@@ -3,12 +3,15 @@
 -- Guarantee: exactly once. A repeated call answers 'done' as the first did; a holder whose lease is no longer
 -- the job's changes nothing, is counted, and is told 'late'.
 -- KEYS  own prefix, queue prefix
--- ARGV  id, lease, decision (answer | retry | wait | bury), payload (the answer or the error as JSON), trail entry,
---       delay ms (retry, wait), instance to avoid or '' (retry), retention ms, foreign result or '',
+-- ARGV  id, lease, decision (answer | retry | wait | move | hold | bury), payload (the answer or the error as JSON), trail entry,
+--       delay ms (retry, wait, move), instances to avoid or '' (retry, move), retention ms, foreign result or '',
 --       input tokens, output tokens, cost in USD, tokens that count against its limits or '' (nobody knows), what the
---       provider stated of its limits ('requests a minute, how many are left, tokens a minute', each or -) or ''
+--       provider stated of its limits ('requests a minute, how many are left, tokens a minute', each or -) or '', what this
+--       says of its instance ('ok', 'failed' or ''), for how many ms that is out all the same (0: its breaker decides, -1: until
+--       the configuration is loaded anew), the outcome's code, the queue to move to, the strategy that chose it, what the
+--       fleet's history keeps of that (JSON)
 -- reply 'done' or 'late'
---@ time places scopes lease provider
+--@ time places scopes breaker lease provider outcomes
 local id, lease, decision, payload = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local queue, priority = held(id, lease)
 local now = server_now()
@@ -20,15 +23,21 @@ if not queue then
   return priority
 end
 local job, totals = K.job..id, K.totals..queue
-local r = redis.call('HMGET', job, 'instance', 'started')
-local instance = r[1] or ''
+local r = redis.call('HMGET', job, 'instance', 'started', 'probe', 'strategy')
+local instance, phase, strategy = r[1] or '', r[3] or '', r[4] or ''
+if ARGV[15] ~= '' then
+  redis.call('HSET', job, 'probe', '')
+  if ARGV[15] == 'ok' then instance_answered(instance, phase)
+  else instance_failed(instance, phase, now, tonumber(ARGV[16]), ARGV[17]) end
+  note_outcome(instance, now, ARGV[15] == 'ok', decision == 'answer' and now - (tonumber(r[2]) or now))
+end
 give_back(id, lease, queue, now, tonumber(ARGV[13]))
-if decision ~= 'wait' then
+if decision ~= 'wait' and instance ~= '' then
   redis.call('HINCRBY', job, 'attempts', 1)
   redis.call('HDEL', K.scope..'model:'..instance, 'nl')
 end
 if ARGV[14] ~= '' then stated(instance, ARGV[14], tonumber(r[2]) or now, now) end
-redis.call('HSET', job, 'trail', (redis.call('HGET', job, 'trail') or '')..ARGV[5]..'\n')
+if ARGV[5] ~= '' then redis.call('HSET', job, 'trail', (redis.call('HGET', job, 'trail') or '')..ARGV[5]..'\n') end
 if decision == 'answer' then
   if tonumber(ARGV[11]) > 0 then answered_with(instance, tonumber(ARGV[11])) end
   to_end(id, queue, 'answered', 'answer', payload, now, tonumber(ARGV[8]))
@@ -42,14 +51,34 @@ elseif decision == 'wait' then
   redis.call('HINCRBY', totals, 'limited', 1)
   redis.call('HSET', job, 'error', payload)
   to_head(id, queue, priority)
+elseif decision == 'hold' then
+  -- Every instance here is out, and there is nowhere to go: it stays the first, and is asked again after a while.
+  redis.call('HSET', job, 'stays', now + tonumber(ARGV[6]))
+  to_head(id, queue, priority)
+elseif decision == 'move' then
+  redis.call('HSET', job, 'error', payload, 'avoid', ARGV[7], 'strategy', ARGV[19], 'stays', 0)
+  redis.call('HINCRBY', totals, 'moved', 1)
+  redis.call('HINCRBY', K.moves, 'move '..ARGV[19], 1)
+  redis.call('HINCRBY', K.moves, 'to '..ARGV[18], 1)
+  local lost = r[2] and instance ~= '' and now - r[2] or 0
+  redis.call('HINCRBY', K.moves, 'lost_ms '..ARGV[19], lost)
+  redis.call('HINCRBY', K.moves, 'lost_at '..queue, lost)
+  redis.call('LPUSH', K.history, ARGV[20])
+  redis.call('LTRIM', K.history, 0, 999)
+  local delay = tonumber(ARGV[6])
+  redis.call('HSET', job, 'queue', ARGV[18])
+  if delay > 0 then to_delay(id, ARGV[18], now + delay) else to_guests(id, ARGV[18]) end
 else
   redis.call('HSET', job, 'error', payload, 'avoid', ARGV[7])
   redis.call('HINCRBY', totals, 'retries', 1)
   local delay = tonumber(ARGV[6])
   if delay > 0 then to_delay(id, queue, now + delay) else to_head(id, queue, priority) end
 end
+if strategy ~= '' and (decision == 'answer' or decision == 'bury') then
+  redis.call('HINCRBY', K.moves, decision..' '..strategy, 1)
+end
 -- Last, and never in the way: what is added up comes from a provider.
-redis.pcall('HINCRBY', totals, 'attempts', 1)
+if instance ~= '' then redis.pcall('HINCRBY', totals, 'attempts', 1) end
 redis.pcall('HINCRBY', totals, 'input_tokens', ARGV[10])
 redis.pcall('HINCRBY', totals, 'output_tokens', ARGV[11])
 redis.pcall('HINCRBYFLOAT', totals, 'cost_usd', ARGV[12])

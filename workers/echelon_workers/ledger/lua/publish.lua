@@ -6,10 +6,12 @@
 -- ARGV  digest, document, '1' to let one that is in force stay, how many scopes, then for each scope: its name, how
 --       many fields, and these; then for each queue: its name, its plan
 -- reply the revision's number
+--@ time places breaker
+for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do readmit(name) end
 local before = redis.call('HGET', K.revision, 'digest')
 if before == ARGV[1] or (before and ARGV[3] == '1') then return redis.call('HGET', K.revision, 'number') end
 for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do
-  redis.call('HDEL', K.scope..name, 'cl', 'meters', 'qs', 'qn')
+  redis.call('HDEL', K.scope..name, 'cl', 'meters', 'qs', 'qn', 'bt', 'br', 'bh')
 end
 for _, queue in ipairs(redis.call('SMEMBERS', K.plans)) do redis.call('DEL', K.plan..queue) end
 redis.call('DEL', K.scopes, K.plans, K.blocked)

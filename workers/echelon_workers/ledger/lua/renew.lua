@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
 -- renew: one worker's heartbeat. It extends the leases of what its pool holds in its hand, and nothing else;
--- then it reaps: leases that lapsed and delays that are over.
+-- then it reaps: leases that lapsed, of jobs and of probes, and delays that are over.
 -- Guarantee: a lease that is no longer the job's is not extended, and is named in the reply.
 -- KEYS  own prefix, queue prefix
 -- ARGV  worker, lease ms, poison, retention ms, what the worker says of itself (JSON), how long that holds in ms,
 --       inbox queue, then for each job: id, lease
--- reply the leases that are lost: id and lease of each
---@ time places scopes lease
+-- reply the number of the revision in force or '', then the leases that are lost: id and lease of each
+--@ time places scopes breaker lease probes
 local worker, now = ARGV[1], server_now()
-local lost = {}
+local lost = { redis.call('HGET', K.revision, 'number') or '' }
 for i = 8, #ARGV, 2 do
   local id, lease = ARGV[i], ARGV[i + 1]
   if held(id, lease) then
@@ -23,6 +23,7 @@ redis.call('ZADD', K.workers, now, worker)
 redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', now - 86400000)
 redis.call('ZREMRANGEBYSCORE', K.dead, '-inf', now - tonumber(ARGV[4])) -- their records have expired by now
 lapse(now, 200, tonumber(ARGV[3]), tonumber(ARGV[4]))
+lapse_probes(now)
 promote(now, 200)
 for _, raw in ipairs(redis.call('ZRANGEBYSCORE', K.adopting, '-inf', now, 'LIMIT', 0, 20)) do
   redis.call('ZREM', K.adopting, raw)

@@ -5,7 +5,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  retention ms, then for each job: id, lease, ending (return | unused | bury | cancel), reason as JSON, foreign result or ''
 -- reply for each job: 'done' or 'late'
---@ time places scopes lease
+--@ time places scopes breaker lease
 local now = server_now()
 local reply = {}
 for i = 2, #ARGV, 5 do

@@ -2,14 +2,14 @@
 -- status: the whole cluster as it is at one moment.
 -- Guarantee: writes nothing. All numbers are of the same moment, so a job is counted in one place.
 -- KEYS  own prefix, queue prefix
--- ARGV  how many queues, queue names, then for each scope: its name, the queues whose jobs wait for it
+-- ARGV  how many queues, the fields of a scope that say how an instance is, queue names, then for each scope: its name, the queues whose jobs wait for it
 -- reply server time in ms; INFO (server and memory); workers: name, last heartbeat, what it says of itself, three a
 --       worker, for those whose entry has not expired; then for each queue: the lengths of its lists of priority 0 to 9,
---       how many are parked for their nodes, running, delayed, its totals (field, value, ...), 1 if it is paused, the
+--       how many are parked for their nodes or guests from another queue, running, delayed, its totals (field, value, ...), 1 if it is paused, the
 --       scope that holds its jobs back or '', and since when; then for each scope: its limit of attempts in flight, how
 --       many are, how many jobs may wait, how many do, when one more may start ('' when one ends), until when its
 --       provider wants no calls, tokens used beyond what was reserved, and its meters: algorithm, unit, size, span,
---       size at present, used
+--       size at present, used; and of an instance those fields
 --@ time places scopes
 local t = redis.call('TIME')
 local now = math.max(t[1] * 1000 + math.floor(t[2] / 1000), tonumber(redis.call('GET', K.clock) or '0'))
@@ -34,7 +34,8 @@ local function length(list)
   return type(n) == 'number' and n or 0
 end
 local reply = { string.format('%.0f', now), redis.call('INFO', 'server')..redis.call('INFO', 'memory'), workers }
-local waits = {}
+local waits, about = {}, {}
+for name in string.gmatch(ARGV[2], '%S+') do about[#about + 1] = name end
 
 local function add_queue(queue)
   local lengths, higher = { length(list_of(queue, 0)) }, {}
@@ -42,7 +43,8 @@ local function add_queue(queue)
   if redis.call('EXISTS', unpack(higher)) > 0 then
     for p = 1, 9 do lengths[p + 1] = length(higher[p]) end
   end
-  waits[queue] = parked[queue] or 0
+  parked[queue] = (parked[queue] or 0) + length(list_of(queue, GUESTS))
+  waits[queue] = parked[queue]
   for _, n in ipairs(lengths) do waits[queue] = waits[queue] + n end
   local at, since, binds = string.match(redis.call('HGET', K.blocked, queue) or '', '^(%d+) %S+ (%d+) (.*)$')
   if not at or tonumber(at) + 1000 < now then since, binds = '0', '' end
@@ -62,9 +64,9 @@ local function add_scope(name, queues)
   end
   local free = at >= NEVER and '' or string.format('%.0f', math.max(at, now))
   reply[#reply + 1] = { s.limit, s.used, tonumber(r[1]) or 0, waiting, free, string.format('%.0f', s.not_before),
-    tonumber(r[2]) or 0, meters }
+    tonumber(r[2]) or 0, meters, string.sub(name, 1, 6) == 'model:' and redis.call('HMGET', K.scope..name, unpack(about)) or {} }
 end
 
-for i = 2, tonumber(ARGV[1]) + 1 do add_queue(ARGV[i]) end
-for i = tonumber(ARGV[1]) + 2, #ARGV, 2 do add_scope(ARGV[i], ARGV[i + 1]) end
+for i = 3, tonumber(ARGV[1]) + 2 do add_queue(ARGV[i]) end
+for i = tonumber(ARGV[1]) + 3, #ARGV, 2 do add_scope(ARGV[i], ARGV[i + 1]) end
 return reply

@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
 -- steer: pause queues, or let them go on. A paused queue keeps its jobs, takes new ones, and starts none; what runs goes on.
+-- Readmit instances that are out because their key was refused: a worker has started, perhaps with another one.
 -- Guarantee: repeated calls change nothing.
 -- KEYS  own prefix, queue prefix
--- ARGV  'pause' or 'resume', queue names
--- reply how many of them this changed
---@ time places
+-- ARGV  'pause' or 'resume' and queue names, or 'readmit' and scope names of instances
+-- reply how many of the queues this changed
+--@ time places breaker
 local changed = 0
 for i = 2, #ARGV do
-  if ARGV[1] == 'pause' then
+  if ARGV[1] == 'readmit' then
+    readmit(ARGV[i])
+  elseif ARGV[1] == 'pause' then
     changed = changed + redis.call('SADD', K.paused, ARGV[i])
   else
     changed = changed + redis.call('SREM', K.paused, ARGV[i])

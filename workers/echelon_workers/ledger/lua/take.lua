@@ -6,10 +6,10 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  worker, sequence, last claimed sequence, wanted, how many of them at most under a rate, '1' if that fills the worker,
 --       lease ms, adopting ms, poison, retention ms, inbox queue, then for each queue: its name, its instances separated by commas
--- reply server time, ms until to ask again or '', queues whose keys are not lists, raw messages (count, then each), then 15 fields a grant:
+-- reply server time, ms until to ask again or '', queues whose keys are not lists, instances that are out, raw messages (count, then each), then 15 fields a grant:
 --       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail,
 --       within how many ms of being asked for it has to be used or ''
---@ time places scopes lease
+--@ time places scopes breaker lease turns
 local worker, seq, claimed = ARGV[1], ARGV[2], ARGV[3]
 local want, urgent, fills, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local adopting_ms, poison, keep, inbox = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
@@ -61,7 +61,7 @@ local function lists_of(q)
   local higher = higher_lists(q.name)
   if redis.call('EXISTS', unpack(higher)) > 0 then
     for i, list in ipairs(higher) do
-      if redis.call('EXISTS', list) == 1 then q.lists[#q.lists + 1] = { key = list, priority = 10 - i } end
+      if redis.call('EXISTS', list) == 1 then q.lists[#q.lists + 1] = { key = list, priority = GUESTS + 1 - i, guests = i == 1 } end
     end
   end
   local plain = list_of(q.name, 0)
@@ -83,15 +83,25 @@ local function weight_of(list)
   return list.weight
 end
 
+-- Which of the lists comes next: guests and a queue's own jobs take turns; of its own the head that counts most.
+local function next_list(q, lists)
+  if lists[1].guests and #lists > 1 then
+    q.guests_next = not q.guests_next
+    if q.guests_next then return 1 end
+  end
+  local best = lists[1].guests and #lists > 1 and 2 or 1
+  for i = best + 1, #lists do
+    if weight_of(lists[i]) > weight_of(lists[best]) then best = i end
+  end
+  return best
+end
+
 -- The next id of a queue and the list it came from. A key that is not a list (somebody wrote to it) is reported, and the
 -- other queues are served.
 local function pop(q)
   local lists = lists_of(q)
   while #lists > 0 do
-    local best = 1
-    for i = 2, #lists do
-      if weight_of(lists[i]) > weight_of(lists[best]) then best = i end
-    end
+    local best = next_list(q, lists)
     local id = redis.pcall('RPOP', lists[best].key)
     lists[best].weight = nil
     if type(id) == 'table' then
@@ -111,18 +121,20 @@ local function members_of(q)
   if not plan then plan = string.gsub(q.instances, '[^,]+', '%0  0 typical|;') end
   for instance, home, most, estimate, names in string.gmatch(plan, '([^|;, ]+) ([^|; ]*) (%d+) (%a+)|([^;]*)') do
     if string.find(usable, ','..instance..',', 1, true) then
-      local member = { instance = instance, home = home, most = tonumber(most), worst = estimate == 'worst', names = names, scopes = {} }
+      local member = { instance = instance, home = home, most = tonumber(most), worst = string.find(estimate, 'worst') == 1,
+        keeps = string.find(estimate, 'kept', 1, true) ~= nil, ordered = string.find(estimate, 'recent', 1, true),
+        names = names, scopes = {}, place = #q.members + 1 }
       for name in string.gmatch(names, '[^ ]+') do
         local s = scope(name)
         member.scopes[#member.scopes + 1] = s
+        if name == 'model:'..instance then member.model = s end
         if s.within then member.within = math.min(member.within or math.huge, s.within) end
         if s.tokens then member.most_tokens = math.min(member.most_tokens or math.huge, s.most_tokens) end
       end
       q.members[#q.members + 1] = member
     end
   end
-  q.turn = tonumber(redis.call('HGET', K.cursor, q.name) or '0')
-  q.first = q.turn
+  load_turns(q, plan)
   return q.members
 end
 
@@ -144,16 +156,18 @@ end
 
 -- The next member in turn, not one of `avoid`, that has every shared permit now, and the tokens it reserves. Without one: when
 -- there will be one, and what binds. A job that avoids all the members there are avoids none. Without `size` it is only asked
--- whether any job might start.
+-- whether any job might start. The fifth value: whether all of them are out, and not only limited; the sixth: the members passed
+-- over, for `took_turn`.
 local function next_member(q, avoid, size, node)
   local members = members_of(q)
   local left = 0
   for _, member in ipairs(members) do
     if not string.find(avoid, ','..member.instance..',', 1, true) then left = left + 1 end
   end
-  local first_at, binds, full, never, asked = math.huge, 'no instance', {}, nil, 0
+  local first_at, binds, full, never, asked, out_of_it = math.huge, 'no instance', {}, nil, 0, 0
+  local passed = q.way and {}
   for i = 1, #members do
-    local member = members[(q.turn + i - 1) % #members + 1]
+    local member = in_turn(q, i, passed)
     if left == 0 or not string.find(avoid, ','..member.instance..',', 1, true) then
       local tokens = size and reservation(member, size, node) or 1
       local at, by = now, nil
@@ -166,11 +180,9 @@ local function next_member(q, avoid, size, node)
           full[#full + 1] = K.short..s.name
         end
       end
-      if not by then
-        q.turn = q.turn + i
-        return member, tokens
-      end
+      if not by then return member, tokens, nil, nil, false, passed end
       asked = asked + 1
+      if member.model and is_out(member.model, now) then out_of_it = out_of_it + 1 end
       if at == NEVER then
         never = { by.name, (never and never[2] or 0) + 1 }
       elseif at <= first_at then
@@ -178,8 +190,9 @@ local function next_member(q, avoid, size, node)
       end
     end
   end
-  if never and never[2] == asked then return nil, NEVER, never[1], full end
-  return nil, first_at, binds, full
+  local all_out = asked > 0 and out_of_it == asked
+  if never and never[2] == asked then return nil, NEVER, never[1], full, all_out end
+  return nil, first_at, binds, full, all_out
 end
 
 -- Nothing of this queue may start: mark it, so that the next to ask is told at the cost of one field.
@@ -225,10 +238,26 @@ local function put_back(id, list, q, node, tokens_at, binds, full)
   end
 end
 
+-- A job is granted: it runs from now on. Without an instance it is only handed out to be sent elsewhere, and holds nothing.
+local function hand_out(id, q, instance, home, names, more)
+  local lease = redis.call('HINCRBY', K.job..id, 'lease', 1)
+  redis.call('HSET', K.job..id, 'state', 'running', 'queue', q.name, 'worker', worker, 'started', now,
+    'instance', instance, 'via', home, 'scopes', names, 'within', more.within or '', 'reserved', more.reserved or '',
+    'keeps', more.keeps and 1 or '',
+    'probe', more.probe or '')
+  redis.call('ZADD', K.running, now + lease_ms, id)
+  redis.call('HINCRBY', K.counts, 'running:'..q.name, 1)
+  tell(id, tostring(lease))
+  out[#out + 1] = id..' '..lease
+  q.since = nil
+  return out[#out]
+end
+
 -- One job that has left its list: start it, unless it has ended meanwhile, its node has no permit, or no instance that it
--- does not avoid has one. Returns 1 if it runs.
-local function start(id, list, q)
-  local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size')
+-- does not avoid has one. When all instances of its queue are out it is handed out to be sent elsewhere, unless it was found
+-- lately that it has to stay. Returns 1 if it has left the queue.
+local function start(id, list, q, all_out)
+  local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size', 'stays')
   if r.err then redis.call('ZADD', K.dead, now, id) return 0 end
   if r[1] ~= 'queued' then return 0 end
   local deadline = tonumber(r[2]) or 0
@@ -238,13 +267,31 @@ local function start(id, list, q)
     foreign_failure(id, 'expired: its deadline passed while it waited')
     return 0
   end
+  if all_out then
+    if (tonumber(r[7]) or 0) <= now then
+      node_waits(r[4], -1)
+      hand_out(id, q, '', '', '', {})
+      return 1
+    end
+    redis.call('RPUSH', list, id)
+    return 0
+  end
   local node = r[4] and r[4] ~= '' and scope('node:'..r[4])
   if node then
     node.id = r[4]
     local at = free_at(node, now, 1, q.name)
     if at > now then park(id, q, r[4], at, r[5]) return 0 end
   end
-  local member, tokens, binds, full = next_member(q, ','..(r[3] or '')..',', r[6] or '', node)
+  local member, tokens, binds, full, others_out, passed = next_member(q, ','..(r[3] or '')..',', r[6] or '', node)
+  if not member and others_out then
+    -- What it does not avoid is out: rather than hold up the queue it goes elsewhere, or where it has failed already.
+    if (tonumber(r[7]) or 0) <= now then
+      node_waits(r[4], -1)
+      hand_out(id, q, '', '', '', {})
+      return 1
+    end
+    member, tokens, binds, full, others_out, passed = next_member(q, ',,', r[6] or '', node)
+  end
   if not member then
     put_back(id, list, q, node, tokens, binds, full)
     return 0
@@ -254,7 +301,6 @@ local function start(id, list, q)
     if node.tokens then
       local at = free_at(node, now, tokens, q.name)
       if at > now then
-        q.turn = q.turn - 1
         park(id, q, r[4], at, r[5])
         return 0
       end
@@ -264,22 +310,15 @@ local function start(id, list, q)
     if within == math.huge then within = nil end
     node_waits(r[4], -1)
   end
-  local lease = redis.call('HINCRBY', K.job..id, 'lease', 1)
-  local entry = id..' '..lease
+  local entry = hand_out(id, q, member.instance, member.home, names,
+    { within = within, reserved = tokens > 0 and tokens, keeps = member.keeps, probe = member.model and member.model.open_until and member.model.phase })
   for _, s in ipairs(member.scopes) do
     use(s, tokens, entry)
     if s.reserver == q.name then redis.call('HDEL', K.scope..s.name, 'vq', 'va', 'vu') end
   end
   if node then use(node, tokens, entry) end
-  redis.call('HSET', K.job..id, 'state', 'running', 'queue', q.name, 'worker', worker, 'started', now,
-    'instance', member.instance, 'via', member.home, 'scopes', names, 'within', within or '',
-    'reserved', tokens > 0 and tokens or '')
-  redis.call('ZADD', K.running, now + lease_ms, id)
-  redis.call('HINCRBY', K.counts, 'running:'..q.name, 1)
-  tell(id, tostring(lease))
-  out[#out + 1] = entry
+  took_turn(q, member, passed)
   if within then urgent = urgent - 1 end
-  q.since = nil
   return 1
 end
 
@@ -320,21 +359,21 @@ local function serve(q, share)
   local started = 0
   q.started = q.started or 0
   while started < share and not q.closed and passed_over < LOOK_AHEAD do
-    local member, at, binds, full = next_member(q, '')
-    if not member then
+    local member, at, binds, full, all_out = next_member(q, '')
+    if not member and not all_out then
       block(q, at, binds, full)
-    elseif member.within and urgent <= 0 then
+    elseif member and member.within and urgent <= 0 then
       return started -- for another worker
     else
-      q.turn = q.turn - 1 -- only looked at: the job itself takes the turn
       local id, list = pop(q)
       if not id then
         empty(q)
       elseif string.sub(id, 1, 1) == '{' then
         adopt(id)
       else
-        local more = start(id, list, q)
+        local more = start(id, list, q, all_out)
         started, q.started = started + more, q.started + more
+        if all_out and more == 0 then block(q, at, binds, full) end
       end
     end
   end
@@ -353,7 +392,8 @@ if not repeated then
   lapse(now, 20, poison, keep)
   promote(now, 100)
   local queues = {}
-  for i = FIRST, #ARGV, 2 do queues[#queues + 1] = { name = ARGV[i], instances = ARGV[i + 1] } end
+  local odd = tonumber(seq) % 2 == 1
+  for i = FIRST, #ARGV, 2 do queues[#queues + 1] = { name = ARGV[i], instances = ARGV[i + 1], guests_next = odd } end
   local box = { name = inbox }
   while #raws < MOST_RAWS do
     local raw = pop(box)
@@ -376,8 +416,8 @@ if not repeated then
   end
   if passed_over >= LOOK_AHEAD then again = now + 1 end -- there may be more behind those that were parked
   write_scopes(now)
+  write_turns(busy)
   for _, q in ipairs(busy) do
-    if q.turn and q.turn ~= q.first then redis.call('HSET', K.cursor, q.name, q.turn) end
     if q.started and q.started > 0 then keep_pace(q) end
     if q.marked and not q.since then redis.call('HDEL', K.blocked, q.name) end
     if not q.closed and has_jobs(q.name) then wake(q.name, 1) end
@@ -398,7 +438,7 @@ local due = redis.call('ZRANGE', K.delayed, 0, 0, 'WITHSCORES')[2]
 local look = redis.call('ZRANGE', K.parks, 0, 0, 'WITHSCORES')[2]
 again = math.min(again, tonumber(due) or again, tonumber(look) or again)
 local head = { string.format('%.0f', now), again < math.huge and string.format('%.0f', math.max(0, again - now)) or '',
-  table.concat(broken, ' '), #raws }
+  table.concat(broken, ' '), table.concat(redis.call('ZRANGEBYSCORE', K.out, now, '+inf'), ' '), #raws }
 for _, raw in ipairs(raws) do head[#head + 1] = raw end
 for _, field in ipairs(reply) do head[#head + 1] = field end
 return head

@@ -11,7 +11,7 @@ end
 -- Give back all that a running job holds. Only after `held` said yes. `tokens`: how many its call used, or nil if nobody knows:
 -- then what it reserved stays reserved until its window has passed. `unused`: no call was made.
 local function give_back(id, lease, queue, now, tokens, unused)
-  local r = redis.call('HMGET', K.job..id, 'scopes', 'reserved', 'started', 'lease')
+  local r = redis.call('HMGET', K.job..id, 'scopes', 'reserved', 'started', 'lease', 'probe', 'instance', 'keeps')
   local names = r[1] or ''
   redis.call('ZREM', K.running, id)
   redis.call('HINCRBY', K.counts, 'running:'..queue, -1)
@@ -19,7 +19,9 @@ local function give_back(id, lease, queue, now, tokens, unused)
     tokens = 0
     refund_requests(names, r[3], now)
   end
+  if tokens and not unused and r[7] == '1' then tokens = math.max(tokens, tonumber(r[2]) or 0) end
   if tokens and r[2] and r[2] ~= '' then settle_tokens(names, id..' '..r[4], tonumber(r[2]), tokens, r[3], now) end
+  if r[5] and r[5] ~= '' then probe_given_up(r[6], r[5]) end
   release_scopes(names, now)
   redis.call('HSET', K.job..id, 'settled', lease)
 end

@@ -12,9 +12,13 @@ local function wake(queue, many)
   return woken
 end
 
+-- The lists beside the plain one, which is that of priority 0. The tenth is that of guests: jobs that fell back to this queue. They
+-- take turns with its own.
+local GUESTS = 10
+
 local function higher_lists(queue)
   local lists = {}
-  for p = 9, 1, -1 do lists[#lists + 1] = list_of(queue, p) end
+  for p = GUESTS, 1, -1 do lists[#lists + 1] = list_of(queue, p) end
   return lists
 end
 
@@ -57,13 +61,27 @@ end
 -- The head of a queue is the right end of its list: kombu pushes left and pops right. A list that somebody made something
 -- else of cannot take it: the job is delayed, and tried again until the key is mended.
 local function to_head(id, queue, priority)
-  local pushed = redis.pcall('RPUSH', list_of(queue, tonumber(priority) or 0), id)
-  local r = redis.call('HMGET', K.job..id, 'state', 'node')
+  local r = redis.call('HMGET', K.job..id, 'state', 'node', 'home')
+  local list = r[3] and r[3] ~= queue and GUESTS or tonumber(priority) or 0
+  local pushed = redis.pcall('RPUSH', list_of(queue, list), id)
   if type(pushed) == 'table' then
     if r[1] == 'queued' then node_waits(r[2], -1) end
     return to_delay(id, queue, (tonumber(redis.call('GET', K.clock)) or 0) + 10000)
   end
   if r[1] ~= 'queued' then node_waits(r[2], 1) end
+  redis.call('HSET', K.job..id, 'state', 'queued')
+  redis.call('HDEL', K.job..id, 'waits', 'since')
+  wake(queue, 1)
+end
+
+-- Where a job falls back to: it is the last of that queue's guests.
+local function to_guests(id, queue)
+  local pushed = redis.pcall('LPUSH', list_of(queue, GUESTS), id)
+  redis.call('HSET', K.job..id, 'queue', queue)
+  if type(pushed) == 'table' then
+    return to_delay(id, queue, (tonumber(redis.call('GET', K.clock)) or 0) + 10000)
+  end
+  node_waits(redis.call('HGET', K.job..id, 'node'), 1)
   redis.call('HSET', K.job..id, 'state', 'queued')
   redis.call('HDEL', K.job..id, 'waits', 'since')
   wake(queue, 1)

@@ -24,7 +24,13 @@ local function stated(instance, said, granted, now)
     local kind, limit, unit = stated[1], stated[2], stated[3]
     local own = math.huge
     for _, m in ipairs(s.meters) do
-      if m.unit == unit and m.span == MINUTE_MS and not m.declared then own = math.min(own, m.size) end
+      if m.declared or m.unit ~= unit then
+        -- not ours, or of something else
+      elseif m.name == 'token_bucket' then
+        own = math.min(own, math.floor(m.span * 60000 + 0.5))
+      elseif m.span == MINUTE_MS then
+        own = math.min(own, m.size)
+      end
     end
     if limit and limit > 0 and limit < own then
       declared = declared..kind..' '..string.format('%.0f', limit)..' '..MINUTE_MS..' 133;'

@@ -5,7 +5,8 @@
 -- `limits/` describes them). Take, finish and lapse write its state: cu (in use), nb (no request before) and nl (429s in a row),
 -- share and eased (what is left of its rates, as the provider shows, and since when it recovers), declared and du (meters
 -- that the provider states, and until when they are believed), what the algorithms keep, and for an instance on, om, od (how
--- many answers it gave, the mean of their tokens and its mean deviation). What is not there does not limit.
+-- many answers it gave, the mean of their tokens and its mean deviation), ew (how it does lately, outcomes.lua), hp and hr (when
+-- it was last probed, and what came of it, probes.lua), and its breaker (breaker.lua). What is not there does not limit.
 -- The list log:SCOPE holds when the last requests were granted, whether or not a limit needs them today.
 local HISTORY, MINUTE_MS, LEAST_SHARE = 1000, 60200, 0.05
 local NEVER = 2 ^ 53
@@ -61,13 +62,20 @@ end
 local function scope(name)
   local s = scopes[name]
   if s then return s end
-  local r = redis.call('HMGET', K.scope..name, 'cl', 'cu', 'nb', 'meters', 'share', 'eased', 'declared', 'du')
+  local r = redis.call('HMGET', K.scope..name, 'cl', 'cu', 'nb', 'meters', 'share', 'eased', 'declared', 'du', 'bo', 'bp', 'bh',
+    'bn')
   s = { name = name, limit = tonumber(r[1]) or 0, used = tonumber(r[2]) or 0, not_before = tonumber(r[3]) or 0, started = 0,
-        share = tonumber(r[5]), eased = tonumber(r[6]), meters = {}, log_size = HISTORY, log_ms = MINUTE_MS }
+        share = tonumber(r[5]), eased = tonumber(r[6]), meters = {}, log_size = HISTORY, log_ms = MINUTE_MS,
+        open_until = tonumber(r[9]), probes = tonumber(r[10]) or 0, most_probes = tonumber(r[11]) or 1, phase = r[12] }
   if r[4] then add_meters(s, r[4], false) end
   if r[7] and (tonumber(r[8]) or 0) > this_moment then add_meters(s, r[7], true) end
   scopes[name] = s
   return s
+end
+
+-- Whether an instance is out: its breaker is open, or half open with all its probes under way.
+local function is_out(s, now)
+  return s.open_until and (s.open_until > now or s.probes >= s.most_probes)
 end
 
 -- When the requests of this scope allow one more attempt, apart from its tokens: math.huge when a permit comes back.
@@ -75,6 +83,7 @@ local function requests_at(s, now)
   if s.asked == s.started then return s.answer end
   local at = s.not_before
   if s.limit > 0 and s.used >= s.limit then at = math.huge end
+  if is_out(s, now) then at = math.max(at, s.open_until > now and s.open_until or math.huge) end
   for _, m in ipairs(s.meters) do
     if m.unit == 'requests' then at = math.max(at, m.is.open_at(s, m, 1, now)) end
   end
@@ -96,6 +105,7 @@ end
 
 local function use(s, tokens, lease)
   s.used, s.started = s.used + 1, s.started + 1
+  if s.open_until then s.probes = s.probes + 1 end
   if s.tokens then s.tokens.is.use(s, s.tokens, tokens, lease) end
 end
 
@@ -104,6 +114,7 @@ local function write_scopes(now)
   for name, s in pairs(scopes) do
     if s.started > 0 then
       redis.call('HINCRBY', K.scope..name, 'cu', s.started)
+      if s.open_until then redis.call('HSET', K.scope..name, 'bp', s.probes) end
       local stamps = {}
       for i = 1, s.started do stamps[i] = now end
       redis.call('RPUSH', K.log..name, unpack(stamps))

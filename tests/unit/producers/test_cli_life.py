@@ -1,0 +1,103 @@
+"""The life of a job, as `echelon job show` tells it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from echelon_producers.cli.life import life
+from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
+
+FAST, LOWER = "fast_group.echelon1", "fast_group.echelon2"
+ERROR = {"code": "server_failed", "message": "HTTP 503: Service unavailable, and a long explanation of why that is so"}
+FAILED = {"queue": FAST, "instance": "openai-gpt4", "started_ms": 1000, "took_ms": 639, "outcome": "server_failed"}
+MOVED = FAILED | {"error": ERROR, "decision": "move", "to": LOWER, "delay_ms": 1500, "because": "strategy echelon_down"}
+LIMITED = FAILED | {"error": {"code": "rate_limited"}, "decision": "wait", "because": "it waits"}
+OUT = {"queue": FAST, "instance": "", "started_ms": 1, "took_ms": 0, "outcome": "instances_out", "decision": "move"}
+ANSWERED = FAILED | {
+    "queue": LOWER,
+    "outcome": "answered",
+    "decision": "answer",
+    "usage": {"input_tokens": 1400, "output_tokens": 23},
+    "cost_usd": "0.00182",
+}
+AGAIN = {"decision": "redrive", "at_ms": 9000, "state": "dead", "created_ms": 500, "ended_ms": 8000, "reason": ERROR}
+
+
+def record(*trail: dict[str, Any], **fields: object) -> JobRecord:
+    """As it is read from Redis."""
+    text = "".join(json.dumps(entry) + "\n" for entry in trail)
+    values = {"state": "queued", "queue": FAST, "home": FAST, "target": "fast_group", "created": 500} | fields
+    found = read_record("j", [str({**values, "trail": text}.get(name, "")).encode() for name in FIELDS])
+    assert found is not None
+    return found
+
+
+def told(*trail: dict[str, Any], columns: int = 80, **fields: object) -> list[str]:
+    return list(life(record(*trail, **fields), columns))
+
+
+def test_every_attempt_has_where_why_when_what_and_what_then() -> None:
+    text = "\n".join(told(MOVED, ANSWERED, columns=200, queue=LOWER, state="answered"))
+    first, second = text.split("\n\n")[1:]
+    assert first.splitlines()[0] == f"attempt 1  {FAST}  openai-gpt4"
+    assert "why        sent to fast_group\n" in first
+    assert ", took 639 ms" in first
+    assert f"outcome    server_failed: {ERROR['message']}" in first
+    assert f"then       on to {LOWER} after 1.5 s (strategy echelon_down)" in first
+    assert second.splitlines()[:2] == [f"attempt 2  {LOWER}  openai-gpt4", "  why        strategy echelon_down"]
+    assert "tokens     1,400 + 23, 0.00182 USD" in second
+    assert second.endswith("then       answered")
+
+
+def test_what_spends_no_attempt_is_not_counted() -> None:
+    heads = [
+        line
+        for line in told(LIMITED, OUT, FAILED | {"decision": "retry"}, FAILED)
+        if line.startswith(("attempt", "no attempt"))
+    ]
+    assert [line.split("  ")[0] for line in heads] == ["no attempt", "no attempt", "attempt 1", "attempt 2"]
+
+
+def test_what_was_passed_over_is_told() -> None:
+    skipped = [{"queue": LOWER, "instance": "gemini", "why": "it does not fit"}, {"queue": "", "why": "unusable"}]
+    lines = told(MOVED | {"skipped": skipped})
+    assert f"  not        {LOWER} gemini: it does not fit" in lines
+    assert "  not        unusable" in lines
+
+
+def test_a_life_after_the_first_begins_with_why_it_was_sent_again() -> None:
+    lines = told(FAILED | {"decision": "bury", "error": ERROR}, AGAIN, FAILED | {"decision": "retry"})
+    place = next(number for number, line in enumerate(lines) if line.startswith("  again "))
+    assert "sent again; it was dead: server_failed" in " ".join("".join(lines[place : place + 3]).split())
+    heads = [(number < place, line[:9]) for number, line in enumerate(lines) if line.startswith("attempt")]
+    assert heads == [(True, "attempt 1"), (False, "attempt 1")]
+    assert "  why        sent again" in lines
+    assert [line for line in told(AGAIN) if "again" in line]
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
+    why = {"because": "every word " * 40, "skipped": [{"queue": LOWER, "instance": "x", "why": "of it " * 40}]}
+    lines = told(MOVED | why, AGAIN, error=json.dumps(ERROR | why), state="dead", ended=9000, columns=columns)
+    assert max(map(len, lines)) <= columns
+
+
+def test_what_a_job_waits_for_is_told() -> None:
+    lines = told(waits="node:planning", since=1000)
+    assert any(line.startswith("  waits      for node planning since ") for line in lines)
+
+
+def test_a_provider_cannot_write_control_characters() -> None:
+    error = {"code": "bad_request", "message": "\x1b[2Jgone\nand \x07"}
+    assert not any(
+        "\x1b" in line or "\x07" in line for line in told(FAILED | {"error": error}, error=json.dumps(error))
+    )
+
+
+def test_a_record_keeps_attempts_and_redrives_apart() -> None:
+    found = record(FAILED, AGAIN, FAILED, AGAIN | {"at_ms": 9900, "created_ms": 9000}, created=9900)
+    assert [len(found.trail), *(redrive["after"] for redrive in found.redrives)] == [2, 1, 2]
+    assert (found.created_ms, found.waits_from_ms) == (500, 9900)
+    assert found.redrives[0]["reason"] == ERROR
+    assert record(FAILED).redrives == []

@@ -1,0 +1,69 @@
+-- The breaker of an instance, shared by the fleet, in its scope 'model:INSTANCE'. Publish writes bt (failures in a row that open it),
+-- br (ms that it stays open) and bh (probes while half open); what happens writes bf (failures in a row), bo (open until; once
+-- that has passed it is half open; not there: closed), bn (how often it opened in a row: its phase), bp and bk (probes
+-- started and succeeded in this phase) and bw (why). A job that is a probe has the phase in its record.
+local LONGEST_OPEN = 8 -- times the configured recovery: it doubles each time that a probe fails
+local FOR_EVER = 10 * 365 * 86400000
+
+local function open_breaker(instance, now, for_ms, why)
+  local key, till = K.scope..'model:'..instance, string.format('%.0f', now + for_ms)
+  redis.call('HSET', key, 'bo', till, 'bp', 0, 'bk', 0, 'bw', why)
+  redis.call('HINCRBY', key, 'bn', 1)
+  redis.call('ZADD', K.out, till, instance)
+end
+
+-- Queues that waited for a probe go on.
+local function open_waiting(name)
+  for _, queue in ipairs(redis.call('SMEMBERS', K.waiting..name)) do
+    redis.call('HDEL', K.blocked, queue)
+    wake(queue, 1)
+  end
+  redis.call('DEL', K.waiting..name)
+end
+
+local function close_breaker(instance)
+  redis.call('HDEL', K.scope..'model:'..instance, 'bf', 'bo', 'bn', 'bp', 'bk', 'bw')
+  redis.call('ZREM', K.out, instance)
+  open_waiting('model:'..instance)
+end
+
+-- A key that was refused may be another one now.
+local function readmit(scope_name)
+  local instance = string.match(scope_name, '^model:(.*)$')
+  if instance and redis.call('HGET', K.scope..scope_name, 'bw') == 'authentication_failed' then close_breaker(instance) end
+end
+
+-- The attempt failed in a way that counts against its instance. `rest`: ms that it is out whatever came before (quota), -1 until the
+-- configuration is loaded anew (its key was refused), 0 when its breaker decides.
+local function instance_failed(instance, phase, now, rest, why)
+  local key = K.scope..'model:'..instance
+  local r = redis.call('HMGET', key, 'bt', 'br', 'bo', 'bn')
+  local threshold, recovery, is_open, times = tonumber(r[1]) or 0, tonumber(r[2]) or 0, r[3], tonumber(r[4]) or 0
+  if rest ~= 0 then
+    open_breaker(instance, now, rest > 0 and rest or FOR_EVER, why)
+  elseif not is_open then
+    if redis.call('HINCRBY', key, 'bf', 1) >= threshold and threshold > 0 then open_breaker(instance, now, recovery, why) end
+  elseif phase == r[4] then
+    open_breaker(instance, now, recovery * math.min(LONGEST_OPEN, 2 ^ times), why)
+  end -- what began before it opened says nothing new
+end
+
+-- It answered, if only that it will not do this.
+local function instance_answered(instance, phase)
+  local key = K.scope..'model:'..instance
+  local r = redis.call('HMGET', key, 'bf', 'bo', 'bn', 'bh')
+  if not r[2] then
+    if r[1] then redis.call('HDEL', key, 'bf') end
+  elseif phase ~= '' and phase == r[3] and redis.call('HINCRBY', key, 'bk', 1) >= (tonumber(r[4]) or 1) then
+    close_breaker(instance)
+  end
+end
+
+-- A probe ended without a verdict: another may start in its place.
+local function probe_given_up(instance, phase)
+  local key = K.scope..'model:'..instance
+  if phase == redis.call('HGET', key, 'bn') and redis.call('HEXISTS', key, 'bo') == 1 then
+    redis.call('HINCRBY', key, 'bp', -1)
+    open_waiting('model:'..instance)
+  end
+end

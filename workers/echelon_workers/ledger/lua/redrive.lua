@@ -1,0 +1,59 @@
+#!lua
+-- redrive: jobs that ended without an answer go back to their home queues as if they were new: no attempt spent, a deadline as long
+-- as they had, last in line. What was tried stays in their trails, before a line that says so.
+-- Guarantee: once. The same call again (its token) changes nothing and answers as the first did. A job that has not ended, or
+-- that has its answer, stays as it is. As many may wait as may: it was accepted before.
+-- KEYS  own prefix, queue prefix
+-- ARGV  token of the call, then job ids
+-- reply for each: 'done', 'not ended', 'answered', 'unknown' (no record, or no more), 'no job' (a foreign message that never
+--       became one), or 'no queue' (its home is not in this revision any more, or is no list)
+--@ time places
+local token, now = ARGV[1], server_now()
+local ENDED = { dead = true, expired = true, cancelled = true }
+local has_plans = redis.call('EXISTS', K.plans) == 1
+local reply, sent = {}, {}
+
+local function is_served(queue)
+  return not has_plans or redis.call('SISMEMBER', K.plans, queue) == 1
+end
+
+local function send_again(id, r)
+  local home, job, created = r.home, K.job..id, tonumber(r.created) or now
+  local lasts = (tonumber(r.deadline) or 0) - created
+  local line = '{"decision":"redrive","at_ms":'..string.format('%.0f', now)..',"state":"'..r.state..'","created_ms":'
+    ..string.format('%.0f', created)..',"ended_ms":'..(r.ended or '0')..',"reason":'
+    ..string.gsub(r.error and r.error ~= '' and r.error or 'null', '\n', ' ')..'}\n'
+  redis.call('HSET', job, 'state', 'queued', 'queue', home, 'created', now, 'deadline', lasts > 0 and now + lasts or 0,
+    'trail', (r.trail or '')..line, 'redrive', token)
+  redis.call('HDEL', job, 'attempts', 'lapses', 'avoid', 'strategy', 'stays', 'error', 'ended', 'waits', 'since', 'started',
+    'worker', 'instance', 'probe')
+  redis.call('PERSIST', job)
+  redis.call('ZREM', K.dead, id)
+  if r.foreign == '1' then redis.call('DEL', K.result..id) end
+  node_waits(r.node, 1)
+  redis.call('HINCRBY', K.totals..home, 'redriven', 1)
+  sent[home] = (sent[home] or 0) + 1
+end
+
+local FIELDS = { 'state', 'home', 'priority', 'created', 'deadline', 'node', 'ended', 'error', 'trail', 'foreign', 'redrive' }
+for i = 2, #ARGV do
+  local id, r = ARGV[i], {}
+  local values = redis.pcall('HMGET', K.job..id, unpack(FIELDS))
+  for k, name in ipairs(FIELDS) do r[name] = values[k] or nil end
+  if not r.state then
+    reply[#reply + 1] = 'unknown'
+  elseif r.redrive == token then
+    reply[#reply + 1] = 'done'
+  elseif not ENDED[r.state] then
+    reply[#reply + 1] = r.state == 'answered' and 'answered' or 'not ended'
+  elseif redis.call('HEXISTS', K.job..id, 'request') == 0 then
+    reply[#reply + 1] = 'no job'
+  elseif not is_served(r.home) or type(redis.pcall('LPUSH', list_of(r.home, tonumber(r.priority) or 0), id)) == 'table' then
+    reply[#reply + 1] = 'no queue'
+  else
+    send_again(id, r)
+    reply[#reply + 1] = 'done'
+  end
+end
+for queue, many in pairs(sent) do wake(queue, many) end
+return reply
