@@ -152,6 +152,7 @@ class Take(bootsteps.StartStopStep):
         c.qos = QoS(_no_prefetch, c.initial_prefetch_count)
         c.task_consumer = Source(c, c.runtime, _served(c.app, c.runtime))
         c.runtime.revised = c.revised
+        c.runtime.dispatcher = lambda: c.event_dispatcher
 
     def stop(self, parent: Any) -> None:
         """The connection is lost, or the worker stops."""

@@ -60,6 +60,8 @@ class Runtime:
         self.revision = 0
         #: what Celery's side does about a new revision (`Consumer.revised`)
         self.revised: Callable[[], None] = _nothing
+        #: the dispatcher of the worker's task events, which keeps their order; None while there is no broker
+        self.dispatcher: Callable[[], Any] = _nothing
         self.served: tuple[str, ...] = ()
         #: instances whose breaker was open when this worker last took
         self.out: frozenset[str] = frozenset()

@@ -35,8 +35,11 @@ class JobTask(Task[Any, Any]):
         if end.kind == "dead":
             raise JobDied(end.line)
         if end.fallback:
-            # Only here, just before the retry: otherwise Flower would keep showing the event's own state.
-            self.send_event("task-fallback", to=end.fallback, reason=end.line)
+            # Only here, just before the retry: otherwise Flower would keep showing the event's own state. With the worker's
+            # own dispatcher, which sends events in their order and never waits.
+            dispatcher = self.runtime.dispatcher()
+            if dispatcher is not None and dispatcher.enabled:
+                dispatcher.send("task-fallback", uuid=id, to=end.fallback, reason=end.line)
         if end.kind != "answered":
             raise Retry(end.line, exc=None)
         return end.line

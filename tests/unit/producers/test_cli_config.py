@@ -130,7 +130,11 @@ def test_show_json_is_the_configuration_that_would_be_published(run: Run) -> Non
     result = run("config", "show", "--configs", CONFIGS, "--json")
     configuration = Configuration.model_validate_json(result.stdout)
     assert configuration.queues["fast_group.echelon1"].kind == "echelon"
-    assert json.loads(result.stdout)["defaults"] == {"deadline_s": 3600.0, "retention_s": 86400.0, "health_check_interval_s": 30.0}
+    assert json.loads(result.stdout)["defaults"] == {
+        "deadline_s": 3600.0,
+        "retention_s": 86400.0,
+        "health_check_interval_s": 30.0,
+    }
 
 
 def test_show_refuses_what_cannot_be_used(run: Run, wrong: Path) -> None:

@@ -9,7 +9,7 @@
 -- reply server time, ms until to ask again or '', queues whose keys are not lists, instances that are out, raw messages (count, then each), then 15 fields a grant:
 --       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail,
 --       within how many ms of being asked for it has to be used or ''
---@ time places scopes breaker lease turns
+--@ time places scopes breaker lease turns heads members
 local worker, seq, claimed = ARGV[1], ARGV[2], ARGV[3]
 local want, urgent, fills, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local adopting_ms, poison, keep, inbox = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
@@ -18,14 +18,10 @@ local FIRST, MOST_RAWS, LOOK_AHEAD = 12, 50, 200
 local SPARE_MS = 250
 -- A mark without a time of its own (a permit comes back when it does) runs out after this, should a wake-up get lost.
 local LONGEST_MARK_MS = 1000
--- A job waits so long before it counts as one of the next higher priority.
-local AGEING_MS = 60000
 -- A job whose tokens do not come together for so long reserves them, and for how long unless it asks again.
 local RESERVE_AFTER_MS, RESERVED_MS = 2000, 3000
 -- A job larger than a limit that was lowered meanwhile stands aside, and is looked at again after this.
 local NEVER_FITS_MS = 10000
--- So many answers of an instance say how long its next one will be.
-local ENOUGH_ANSWERS = 8
 -- The pace of a queue is a mean over this.
 local PACE_MS = 30000
 local now = server_now()
@@ -52,147 +48,6 @@ if before[1] and before[1] ~= claimed then
       to_head(id, queue, priority)
     end
   end
-end
-
--- The lists of a queue that hold something, highest priority first.
-local function lists_of(q)
-  if q.lists then return q.lists end
-  q.lists = {}
-  local higher = higher_lists(q.name)
-  if redis.call('EXISTS', unpack(higher)) > 0 then
-    for i, list in ipairs(higher) do
-      if redis.call('EXISTS', list) == 1 then q.lists[#q.lists + 1] = { key = list, priority = GUESTS + 1 - i, guests = i == 1 } end
-    end
-  end
-  local plain = list_of(q.name, 0)
-  if redis.call('EXISTS', plain) == 1 then q.lists[#q.lists + 1] = { key = plain, priority = 0 } end
-  return q.lists
-end
-
--- What the head of a list counts: its priority, and one more for every minute that it has waited. A message of a foreign producer
--- goes first: it is only adopted.
-local function weight_of(list)
-  if list.weight then return list.weight end
-  local id = redis.pcall('LINDEX', list.key, -1)
-  if type(id) ~= 'string' or string.sub(id, 1, 1) == '{' then
-    list.weight = math.huge
-  else
-    local created = redis.pcall('HGET', K.job..id, 'created')
-    list.weight = list.priority + (now - (type(created) == 'string' and tonumber(created) or now)) / AGEING_MS
-  end
-  return list.weight
-end
-
--- Which of the lists comes next: guests and a queue's own jobs take turns; of its own the head that counts most.
-local function next_list(q, lists)
-  if lists[1].guests and #lists > 1 then
-    q.guests_next = not q.guests_next
-    if q.guests_next then return 1 end
-  end
-  local best = lists[1].guests and #lists > 1 and 2 or 1
-  for i = best + 1, #lists do
-    if weight_of(lists[i]) > weight_of(lists[best]) then best = i end
-  end
-  return best
-end
-
--- The next id of a queue and the list it came from. A key that is not a list (somebody wrote to it) is reported, and the
--- other queues are served.
-local function pop(q)
-  local lists = lists_of(q)
-  while #lists > 0 do
-    local best = next_list(q, lists)
-    local id = redis.pcall('RPOP', lists[best].key)
-    lists[best].weight = nil
-    if type(id) == 'table' then
-      broken[#broken + 1] = q.name
-      return nil
-    end
-    if id then return id, lists[best].key end
-    table.remove(lists, best)
-  end
-end
-
--- The instances of a queue that this worker can call, each with its scopes, as this revision plans them.
-local function members_of(q)
-  if q.members then return q.members end
-  q.members = {}
-  local usable, plan = ','..q.instances..',', redis.call('GET', K.plan..q.name)
-  if not plan then plan = string.gsub(q.instances, '[^,]+', '%0  0 typical|;') end
-  for instance, home, most, estimate, names in string.gmatch(plan, '([^|;, ]+) ([^|; ]*) (%d+) (%a+)|([^;]*)') do
-    if string.find(usable, ','..instance..',', 1, true) then
-      local member = { instance = instance, home = home, most = tonumber(most), worst = string.find(estimate, 'worst') == 1,
-        keeps = string.find(estimate, 'kept', 1, true) ~= nil, ordered = string.find(estimate, 'recent', 1, true),
-        names = names, scopes = {}, place = #q.members + 1 }
-      for name in string.gmatch(names, '[^ ]+') do
-        local s = scope(name)
-        member.scopes[#member.scopes + 1] = s
-        if name == 'model:'..instance then member.model = s end
-        if s.within then member.within = math.min(member.within or math.huge, s.within) end
-        if s.tokens then member.most_tokens = math.min(member.most_tokens or math.huge, s.most_tokens) end
-      end
-      q.members[#q.members + 1] = member
-    end
-  end
-  load_turns(q, plan)
-  return q.members
-end
-
--- How many tokens an attempt reserves: its input, and its answer as far as this instance's answers have been; or, where
--- `worst_case` is configured, what they can be at the most.
-local function reservation(member, size, node)
-  local most = math.min(member.most_tokens or math.huge, node and node.most_tokens or math.huge)
-  if most == math.huge then return 0 end
-  local input, worst, cap = string.match(size or '', '^(%d+) (%d+) (%d+)$')
-  input, worst, cap = tonumber(input or '1'), tonumber(worst or '1'), tonumber(cap or '0')
-  if cap == 0 then cap = member.most end
-  if member.worst then return worst + cap end
-  if not member.answer then
-    local r = redis.call('HMGET', K.scope..'model:'..member.instance, 'on', 'om', 'od')
-    member.answer = (tonumber(r[1]) or 0) >= ENOUGH_ANSWERS and math.ceil(r[2] + 4 * r[3]) or math.huge
-  end
-  return math.max(input + 1, math.min(most, input + math.min(cap, member.answer)))
-end
-
--- The next member in turn, not one of `avoid`, that has every shared permit now, and the tokens it reserves. Without one: when
--- there will be one, and what binds. A job that avoids all the members there are avoids none. Without `size` it is only asked
--- whether any job might start. The fifth value: whether all of them are out, and not only limited; the sixth: the members passed
--- over, for `took_turn`.
-local function next_member(q, avoid, size, node)
-  local members = members_of(q)
-  local left = 0
-  for _, member in ipairs(members) do
-    if not string.find(avoid, ','..member.instance..',', 1, true) then left = left + 1 end
-  end
-  local first_at, binds, full, never, asked, out_of_it = math.huge, 'no instance', {}, nil, 0, 0
-  local passed = q.way and {}
-  for i = 1, #members do
-    local member = in_turn(q, i, passed)
-    if left == 0 or not string.find(avoid, ','..member.instance..',', 1, true) then
-      local tokens = size and reservation(member, size, node) or 1
-      local at, by = now, nil
-      for _, s in ipairs(member.scopes) do
-        local open = free_at(s, now, tokens, q.name)
-        if open > at then at, by = open, s end
-        if open == math.huge then
-          full[#full + 1] = K.waiting..s.name
-        elseif s.tokens and open > now then
-          full[#full + 1] = K.short..s.name
-        end
-      end
-      if not by then return member, tokens, nil, nil, false, passed end
-      asked = asked + 1
-      if member.model and is_out(member.model, now) then out_of_it = out_of_it + 1 end
-      if at == NEVER then
-        never = { by.name, (never and never[2] or 0) + 1 }
-      elseif at <= first_at then
-        first_at, binds = at, by.name
-      end
-    end
-  end
-  local all_out = asked > 0 and out_of_it == asked
-  if never and never[2] == asked then return nil, NEVER, never[1], full, all_out end
-  return nil, first_at, binds, full, all_out
 end
 
 -- Nothing of this queue may start: mark it, so that the next to ask is told at the cost of one field.
@@ -400,6 +255,7 @@ if not repeated then
     if not raw then empty(box) break end
     adopt(raw)
   end
+  if box.broken then broken[1] = box.name end
   local open, busy = open_queues(queues), {}
   for _, q in ipairs(open) do
     if has_jobs(q.name) then busy[#busy + 1] = q else empty(q) end
@@ -419,6 +275,7 @@ if not repeated then
   write_turns(busy)
   for _, q in ipairs(busy) do
     if q.started and q.started > 0 then keep_pace(q) end
+    if q.broken then broken[#broken + 1] = q.name end
     if q.marked and not q.since then redis.call('HDEL', K.blocked, q.name) end
     if not q.closed and has_jobs(q.name) then wake(q.name, 1) end
   end

@@ -30,7 +30,8 @@ end
 -- A key that was refused may be another one now.
 local function readmit(scope_name)
   local instance = string.match(scope_name, '^model:(.*)$')
-  if instance and redis.call('HGET', K.scope..scope_name, 'bw') == 'authentication_failed' then close_breaker(instance) end
+  local why = instance and redis.call('HGET', K.scope..scope_name, 'bw')
+  if why == 'authentication_failed' or why == 'instance_unusable' then close_breaker(instance) end
 end
 
 -- The attempt failed in a way that counts against its instance. `rest`: ms that it is out whatever came before (quota), -1 until the
