@@ -473,6 +473,20 @@ def test_workers_follow_a_new_revision_without_a_restart(
     assert client.result(client.submit("fast_group.echelon3", "say after"), 20).text == "after"
 
 
+def test_jobs_granted_while_revisions_come_and_go_are_all_answered(
+    start: Start, client: Client, ledger: Ledger, tmp_path: Path, arrivals: Arrivals
+) -> None:
+    start()
+    jobs = client.submit_many([f"nap 0.0{number % 10}" for number in range(400)], target="pool.all_pool")
+    both, one = "models: [openai-one, openai-two]", "models: [openai-one]"
+    for turn in range(12):
+        publish_changed(ledger, tmp_path, *((both, one) if turn % 2 == 0 else (one, both)))
+        client.result(jobs[turn * 20], 20)
+    for job in jobs:
+        client.result(job, 20)
+    assert set(arrivals().values()) == {1}
+
+
 def test_a_lowered_limit_binds_the_next_job(
     start: Start, client: Client, ledger: Ledger, tmp_path: Path, arrivals: Arrivals
 ) -> None:

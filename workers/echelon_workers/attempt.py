@@ -48,6 +48,11 @@ LOOK_AGAIN_MS = 5_000
 #: The outcome of a job that left its queue without an attempt.
 INSTANCES_OUT = "instances_out"
 
+#: An instance that is not the queue's (any more, or not yet) as far as this worker knows.
+OTHER_REVISION = UnknownFailure("granted under another revision of the configuration")
+#: How long a worker takes to read a revision, many times over.
+CATCH_UP_S = 0.2
+
 #: Failures of a request that no model has read.
 _UNREAD = (RateLimited, QuotaExhausted, AuthenticationFailed, BadRequest, ContextTooLong)
 
@@ -86,6 +91,8 @@ async def attempt(runtime: "Runtime", held: Held) -> End:
         if not held.grant.instance:
             return await _send_elsewhere(runtime, held)
         prepared = prepare(runtime, held)
+        if prepared is OTHER_REVISION:
+            return await _give_back(runtime, held)
         if isinstance(prepared, AttemptFailed):
             return await _bury_unprepared(runtime, held, prepared)
         outcome = await call(runtime, prepared)
@@ -107,7 +114,7 @@ def prepare(runtime: "Runtime", held: Held) -> Context | AttemptFailed:
     queue = configuration.queues.get(grant.queue)
     members = queue.members if queue else ()
     if not any((member.instance, member.home) == (grant.instance, grant.home) for member in members):
-        return UnknownFailure(f"{grant.instance} is not an instance of the queue {grant.queue} in this revision")
+        return OTHER_REVISION
     node = configuration.nodes.get(grant.node) if grant.node else None
     settings = merged(configuration.settings_of(grant.home, grant.instance), node, request)
     left_ms = grant.deadline_ms - runtime.now_ms() if grant.deadline_ms else float("inf")
@@ -306,6 +313,15 @@ def _against_limits(result: Answer | AttemptFailed) -> int | None:
 def _counted(tokens: int) -> int:
     """What a provider says may be anything; what Redis adds up has to be a number that stays exact."""
     return min(max(tokens, 0), 2**40)
+
+
+async def _give_back(runtime: "Runtime", held: Held) -> End:
+    """It was granted under another revision than this worker knows, one published at this very moment: it goes back
+    whole, and is taken anew when this worker has caught up."""
+    runtime.look_for_revision()
+    await asyncio.sleep(CATCH_UP_S)
+    await put_away(runtime, held, "unused", {})
+    return End("given_back", "it was granted under another revision")
 
 
 async def _bury_unprepared(runtime: "Runtime", held: Held, failure: AttemptFailed) -> End:

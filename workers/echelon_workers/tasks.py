@@ -35,8 +35,8 @@ class JobTask(Task[Any, Any]):
         if end.kind == "dead":
             raise JobDied(end.line)
         if end.fallback:
-            # Only here, just before the retry: otherwise Flower would keep showing the event's own state. With the worker's
-            # own dispatcher, which sends events in their order and never waits.
+            # Only here, just before the retry: otherwise Flower would keep showing the event's own state. With the
+            # worker's own dispatcher, which sends events in their order and never waits.
             dispatcher = self.runtime.dispatcher()
             if dispatcher is not None and dispatcher.enabled:
                 dispatcher.send("task-fallback", uuid=id, to=end.fallback, reason=end.line)

@@ -26,12 +26,13 @@ from echelon_workers.ledger.verbs import (
 )
 
 TERMS = Terms(lease_ms=60_000, retention_ms=60_000)
-FAST, PLAN = "fast_group.echelon1", "fast_group.echelon2"
+FAST, PLAN, ALONE = "fast_group.echelon1", "fast_group.echelon2", "fast_group.echelon3"
 CLUSTER = """\
 task_groups:
   fast_group:
     echelon1: {models: [openai-one, openai-two]}
     echelon2: {models: [openai-two]}
+    echelon3: {models: [openai-one]}
     circuit_breaker: {failure_threshold: 3, recovery_time: 10, half_open_requests: 2}
     fallback_strategy: echelon_down
 """
@@ -67,7 +68,7 @@ class Fleet:
         return self.ledger.run(verb)
 
     def one(self, **options: Any) -> Grant:
-        self.submit(1)
+        self.submit(1, options.get("queue", FAST))
         (grant,) = self.take(1, **options).grants
         return grant
 
@@ -115,20 +116,86 @@ def test_an_open_instance_gets_no_job_and_its_queue_uses_the_others(fleet: Fleet
     assert {grant.instance for grant in grants} == {"openai-two"}
 
 
+def hold(fleet: Fleet, grant: Grant) -> None:
+    values: dict[str, Any] = {"decision": "hold", "payload": "", "entry": "", "delay_ms": 60_000, "retention_ms": 1}
+    fleet.ledger.run(finish(Finish(id=grant.id, lease=grant.lease, **values)))
+
+
 def test_jobs_of_a_queue_whose_instances_are_all_out_are_handed_out_to_go_elsewhere(fleet: Fleet) -> None:
     fleet.open()
-    fleet.submit(3)
-    taken = fleet.take()
+    fleet.submit(3, ALONE)
+    taken = fleet.take(queue=ALONE)
     assert len(without(taken)) == 3
     assert fleet.field("cu") == 0, "they hold no permit"
     for grant in taken.grants:
-        end = Finish(
-            id=grant.id, lease=grant.lease, decision="hold", payload="", entry="", delay_ms=5000, retention_ms=1
-        )
-        fleet.ledger.run(finish(end))
-    assert fleet.take().grants == [], "there is nowhere to go: they stay"
+        hold(fleet, grant)
+    assert fleet.take(queue=ALONE).grants == [], "there is nowhere to go: they stay"
     record = fleet.ledger.redis.hgetall(fleet.ledger.keys.of("job", taken.grants[0].id))
     assert (record[b"state"], b"attempts" in record, b"trail" in record) == (b"queued", False, False)
+
+
+def test_jobs_that_stay_keep_their_order_and_hide_nobody_behind_them(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.submit(5, ALONE)
+    first = fleet.take(queue=ALONE).grants
+    for grant in reversed(first):
+        hold(fleet, grant)
+    fleet.submit(2, ALONE)
+    assert len(without(fleet.take(queue=ALONE))) == 2, "nobody has asked for these yet"
+    keys, redis = fleet.ledger.keys, fleet.ledger.redis
+    assert [id.decode() for id in reversed(redis.lrange(keys.queue(ALONE), 0, -1))] == [grant.id for grant in first]
+
+
+def test_expired_jobs_do_not_delay_those_behind_them(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.submit(5, ALONE)
+    for id in fleet.ledger.redis.lrange(fleet.ledger.keys.queue(ALONE), 0, -1)[1:]:
+        fleet.ledger.redis.hset(fleet.ledger.keys.of("job", id.decode()), "deadline", 1)
+    assert len(without(fleet.take(queue=ALONE))) == 1
+
+
+def test_a_worker_without_the_key_of_an_instance_does_not_judge_for_those_that_have_it(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.submit(2)
+    assert fleet.take(worker=1, instances="openai-one").grants == [], "openai-two may take them, at another worker"
+    assert not fleet.ledger.redis.hexists(fleet.ledger.keys.of("blocked"), FAST)
+    assert [grant.instance for grant in fleet.take(worker=2, instances="openai-two").grants] == ["openai-two"] * 2
+
+
+def test_fewer_probes_than_are_under_way_do_not_leave_it_half_open_for_ever(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.recovery_passes()
+    fleet.one(queue=ALONE)
+    fleet.one(queue=ALONE)
+    file = fleet.folder / "llms" / "groups" / "_task_groups.yaml"
+    file.write_text(CLUSTER.replace("half_open_requests: 2", "half_open_requests: 1"))
+    fleet.publish()
+    probe = fleet.one(queue=ALONE)
+    assert probe.instance == "openai-one"
+    fleet.finish(probe, ok=True)
+    assert fleet.field("bo") == 0
+
+
+def test_what_began_before_it_opened_says_nothing_after_it_has_closed_either(fleet: Fleet) -> None:
+    early = [fleet.one() for _ in range(3)]
+    for grant in early:
+        fleet.ledger.redis.hset(fleet.ledger.keys.of("job", grant.id), "started", 1)
+    fleet.open()
+    fleet.recovery_passes()
+    for _ in range(2):
+        fleet.finish(fleet.one(), ok=True)
+    assert fleet.field("bo") == 0
+    for grant in early:
+        fleet.finish(grant, ok=False)
+    assert (fleet.field("bo"), fleet.field("bf")) == (0, 0)
+
+
+def test_an_instance_that_is_out_is_only_ever_out_for_longer(fleet: Fleet) -> None:
+    first, second = fleet.one(), fleet.one()
+    fleet.finish(first, ok=False, out_ms=7_200_000, code="quota_exhausted")
+    until = fleet.field("bo")
+    fleet.finish(second, ok=False, out_ms=900_000, code="quota_exhausted")
+    assert (fleet.field("bo"), fleet.field("bn")) == (until, 1)
 
 
 def test_a_job_that_avoids_all_that_is_not_out_holds_nobody_up(fleet: Fleet) -> None:
@@ -220,8 +287,8 @@ def test_a_used_up_quota_is_out_for_its_own_time_at_the_first_failure(fleet: Fle
 @pytest.mark.parametrize("how", ["published", "a worker started"])
 def test_a_refused_key_is_out_until_there_may_be_another(fleet: Fleet, how: str) -> None:
     fleet.finish(fleet.one(), ok=False, out_ms=-1, code="authentication_failed")
-    fleet.submit(1)
-    assert without(fleet.take())
+    fleet.submit(1, ALONE)
+    assert without(fleet.take(queue=ALONE))
     if how == "published":
         fleet.publish()
     else:

@@ -334,6 +334,13 @@ def test_a_record_says_what_its_job_waits_for_and_since_when(cluster: Cluster, l
     assert cluster.record("a").waits_for == "", "it runs"
 
 
+def test_a_mark_of_another_version_is_no_reason_to_show_nothing(cluster: Cluster, ledger: Ledger) -> None:
+    cluster.publish()
+    cluster.submit("a")
+    ledger.redis.hset(ledger.keys.of("blocked"), FAST, "17 worker model:openai-one")
+    assert cluster.record("a").waits_for == ""
+
+
 def test_how_long_nothing_has_started_is_counted_from_the_last_start(cluster: Cluster, ledger: Ledger) -> None:
     cluster.publish(first="concurrency_limit: 1")
     cluster.submit("a", "b", "c")
@@ -458,6 +465,13 @@ def test_limits_that_a_provider_states_hold_where_ours_are_higher_or_none(cluste
     rates = cluster.scope("model:openai-one").rates
     assert [(rate.unit, rate.limit) for rate in rates] == [("requests", 3), ("tokens", 500)]
     assert len(cluster.take().grants) == 2, "one of the three has been used"
+
+
+def test_a_stated_limit_of_tokens_stops_no_job_for_good(cluster: Cluster) -> None:
+    cluster.publish()
+    cluster.submit("a", "b", input_tokens=50)
+    cluster.finish(cluster.take(1).grants[0], stated="- - 10")
+    assert ids(cluster.take(1)) == ["b"], "larger than what is stated, it waits for an empty window, and it is"
 
 
 def test_a_stated_limit_never_raises_ours(cluster: Cluster) -> None:

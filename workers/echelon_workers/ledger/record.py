@@ -125,5 +125,7 @@ def with_wait(record: JobRecord, mark: bytes | None, paused: bool) -> JobRecord:
         return replace(record, waits_for="paused")
     if mark is None:
         return record
-    _, _, since, scope = mark.decode().split(" ", 3)
+    _, _, since, scope = (mark.decode().split(" ", 3) + [""] * 4)[:4]
+    if not since.isdigit():  # of an earlier version
+        return record
     return replace(record, waits_for=scope, waits_since_ms=max(int(since), record.waits_from_ms))

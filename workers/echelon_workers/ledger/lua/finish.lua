@@ -28,7 +28,7 @@ local instance, phase, strategy = r[1] or '', r[3] or '', r[4] or ''
 if ARGV[15] ~= '' then
   redis.call('HSET', job, 'probe', '')
   if ARGV[15] == 'ok' then instance_answered(instance, phase)
-  else instance_failed(instance, phase, now, tonumber(ARGV[16]), ARGV[17]) end
+  else instance_failed(instance, phase, now, tonumber(ARGV[16]), ARGV[17], tonumber(r[2])) end
   note_outcome(instance, now, ARGV[15] == 'ok', decision == 'answer' and now - (tonumber(r[2]) or now))
 end
 give_back(id, lease, queue, now, tonumber(ARGV[13]))

@@ -10,7 +10,9 @@
 for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do readmit(name) end
 local before = redis.call('HGET', K.revision, 'digest')
 if before == ARGV[1] or (before and ARGV[3] == '1') then return redis.call('HGET', K.revision, 'number') end
+local probes = {}
 for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do
+  probes[name] = redis.call('HGET', K.scope..name, 'bh')
   redis.call('HDEL', K.scope..name, 'cl', 'meters', 'qs', 'qn', 'bt', 'br', 'bh')
 end
 for _, queue in ipairs(redis.call('SMEMBERS', K.plans)) do redis.call('DEL', K.plan..queue) end
@@ -19,7 +21,12 @@ local i = 5
 for _ = 1, tonumber(ARGV[4]) do
   local name, fields = ARGV[i], tonumber(ARGV[i + 1])
   local values = {}
-  for k = 1, 2 * fields do values[k] = ARGV[i + 1 + k] end
+  for k = 1, 2 * fields do
+    values[k] = ARGV[i + 1 + k]
+    if k % 2 == 0 and values[k - 1] == 'bh' and probes[name] and probes[name] ~= values[k] then
+      probe_anew(string.match(name, '^model:(.*)$'))
+    end
+  end
   redis.call('HSET', K.scope..name, unpack(values))
   redis.call('SADD', K.scopes, name)
   i = i + 2 + 2 * fields

@@ -56,7 +56,9 @@ local function block(q, at, binds, full)
   for _, waiting in ipairs(full) do redis.call('SADD', waiting, q.name) end
   at = math.max(now + 1, math.min(at, now + LONGEST_MARK_MS))
   q.since = q.since or now
-  redis.call('HSET', K.blocked, q.name, string.format('%.0f %s %.0f %s', at, worker, q.since, binds))
+  if not q.partial then
+    redis.call('HSET', K.blocked, q.name, string.format('%.0f %s %.0f %s', at, worker, q.since, binds))
+  end
   redis.call('SADD', K.idle..q.name, worker)
   again = math.min(again, at)
 end
@@ -110,7 +112,7 @@ end
 
 -- One job that has left its list: start it, unless it has ended meanwhile, its node has no permit, or no instance that it
 -- does not avoid has one. When all instances of its queue are out it is handed out to be sent elsewhere, unless it was found
--- lately that it has to stay. Returns 1 if it has left the queue.
+-- lately that it has to stay: then it is put aside. Returns 1 if it was handed out.
 local function start(id, list, q, all_out)
   local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size', 'stays')
   if r.err then redis.call('ZADD', K.dead, now, id) return 0 end
@@ -128,7 +130,8 @@ local function start(id, list, q, all_out)
       hand_out(id, q, '', '', '', {})
       return 1
     end
-    redis.call('RPUSH', list, id)
+    q.aside[#q.aside + 1] = { list, id }
+    passed_over = passed_over + 1
     return 0
   end
   local node = r[4] and r[4] ~= '' and scope('node:'..r[4])
@@ -211,8 +214,8 @@ end
 
 -- One turn of one queue: its share of what is wanted. Returns how many were started.
 local function serve(q, share)
-  local started = 0
-  q.started = q.started or 0
+  local started, held_back = 0, nil
+  q.started, q.aside = q.started or 0, {}
   while started < share and not q.closed and passed_over < LOOK_AHEAD do
     local member, at, binds, full, all_out = next_member(q, '')
     if not member and not all_out then
@@ -228,9 +231,17 @@ local function serve(q, share)
       else
         local more = start(id, list, q, all_out)
         started, q.started = started + more, q.started + more
-        if all_out and more == 0 then block(q, at, binds, full) end
       end
     end
+    if all_out and (q.closed or passed_over >= LOOK_AHEAD) then
+      held_back = { at, binds, full }
+      break
+    end
+  end
+  if #q.aside > 0 then
+    for i = #q.aside, 1, -1 do redis.call('RPUSH', q.aside[i][1], q.aside[i][2]) end
+    q.aside, q.lists = {}, nil
+    if held_back then block(q, unpack(held_back)) end
   end
   return started
 end

@@ -1,14 +1,20 @@
 -- The breaker of an instance, shared by the fleet, in its scope 'model:INSTANCE'. Publish writes bt (failures in a row that open it),
 -- br (ms that it stays open) and bh (probes while half open); what happens writes bf (failures in a row), bo (open until; once
 -- that has passed it is half open; not there: closed), bn (how often it opened in a row: its phase), bp and bk (probes
--- started and succeeded in this phase) and bw (why). A job that is a probe has the phase in its record.
+-- started and succeeded in this phase), bw (why) and bc (when it last closed). A job that is a probe has the phase in its record.
 local LONGEST_OPEN = 8 -- times the configured recovery: it doubles each time that a probe fails
 local FOR_EVER = 10 * 365 * 86400000
 
 local function open_breaker(instance, now, for_ms, why)
   local key, till = K.scope..'model:'..instance, string.format('%.0f', now + for_ms)
-  redis.call('HSET', key, 'bo', till, 'bp', 0, 'bk', 0, 'bw', why)
-  redis.call('HINCRBY', key, 'bn', 1)
+  local before = tonumber(redis.call('HGET', key, 'bo') or 0)
+  if before > now then -- it is open: that is only ever extended
+    till = string.format('%.0f', math.max(before, now + for_ms))
+    redis.call('HSET', key, 'bo', till, 'bw', why)
+  else
+    redis.call('HSET', key, 'bo', till, 'bp', 0, 'bk', 0, 'bw', why)
+    redis.call('HINCRBY', key, 'bn', 1)
+  end
   redis.call('ZADD', K.out, till, instance)
 end
 
@@ -23,6 +29,7 @@ end
 
 local function close_breaker(instance)
   redis.call('HDEL', K.scope..'model:'..instance, 'bf', 'bo', 'bn', 'bp', 'bk', 'bw')
+  redis.call('HSET', K.scope..'model:'..instance, 'bc', string.format('%.0f', this_moment))
   redis.call('ZREM', K.out, instance)
   open_waiting('model:'..instance)
 end
@@ -35,13 +42,15 @@ local function readmit(scope_name)
 end
 
 -- The attempt failed in a way that counts against its instance. `rest`: ms that it is out whatever came before (quota), -1 until the
--- configuration is loaded anew (its key was refused), 0 when its breaker decides.
-local function instance_failed(instance, phase, now, rest, why)
+-- configuration is loaded anew (its key was refused), 0 when its breaker decides. `began`: when the attempt was granted.
+local function instance_failed(instance, phase, now, rest, why, began)
   local key = K.scope..'model:'..instance
-  local r = redis.call('HMGET', key, 'bt', 'br', 'bo', 'bn')
+  local r = redis.call('HMGET', key, 'bt', 'br', 'bo', 'bn', 'bc')
   local threshold, recovery, is_open, times = tonumber(r[1]) or 0, tonumber(r[2]) or 0, r[3], tonumber(r[4]) or 0
   if rest ~= 0 then
     open_breaker(instance, now, rest > 0 and rest or FOR_EVER, why)
+  elseif not is_open and (began or now) < (tonumber(r[5]) or 0) then
+    return -- it began before the breaker opened and closed again
   elseif not is_open then
     if redis.call('HINCRBY', key, 'bf', 1) >= threshold and threshold > 0 then open_breaker(instance, now, recovery, why) end
   elseif phase == r[4] then
@@ -57,6 +66,16 @@ local function instance_answered(instance, phase)
     if r[1] then redis.call('HDEL', key, 'bf') end
   elseif phase ~= '' and phase == r[3] and redis.call('HINCRBY', key, 'bk', 1) >= (tonumber(r[4]) or 1) then
     close_breaker(instance)
+  end
+end
+
+-- How many probes are let through has changed while it is half open: what these have shown so far no longer says enough.
+local function probe_anew(instance)
+  local key = K.scope..'model:'..instance
+  if redis.call('HEXISTS', key, 'bo') == 1 then
+    redis.call('HSET', key, 'bp', 0, 'bk', 0)
+    redis.call('HINCRBY', key, 'bn', 1)
+    open_waiting('model:'..instance)
   end
 end
 

@@ -21,6 +21,10 @@ local function members_of(q)
         if s.tokens then member.most_tokens = math.min(member.most_tokens or math.huge, s.most_tokens) end
       end
       q.members[#q.members + 1] = member
+    else
+      -- Another worker has its key: what holds for this worker does not hold for the queue.
+      q.partial = true
+      if not is_out(scope('model:'..instance), this_moment) then q.others_up = true end
     end
   end
   load_turns(q, plan)
@@ -79,7 +83,7 @@ local function next_member(q, avoid, size, node)
       end
     end
   end
-  local all_out = asked > 0 and out_of_it == asked
+  local all_out = asked > 0 and out_of_it == asked and not q.others_up
   if never and never[2] == asked then return nil, NEVER, never[1], full, all_out end
   return nil, first_at, binds, full, all_out
 end

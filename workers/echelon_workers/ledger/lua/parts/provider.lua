@@ -38,8 +38,8 @@ local function stated(instance, said, granted, now)
     if unit == 'requests' then per_minute = math.min(own, limit or math.huge) end
   end
   local r = redis.call('HMGET', K.scope..s.name, 'declared', 'du')
-  if (r[1] or '') ~= declared or (declared ~= '' and tonumber(r[2] or '0') < now + 300000) then
-    redis.call('HSET', K.scope..s.name, 'declared', declared, 'du', now + 600000)
+  if (r[1] or '') ~= declared or (declared ~= '' and tonumber(r[2] or '0') < now + 60000) then
+    redis.call('HSET', K.scope..s.name, 'declared', declared, 'du', now + 120000)
   end
   local limit, remaining = tonumber(requests), tonumber(left)
   if limit and remaining and remaining < limit / 2 then

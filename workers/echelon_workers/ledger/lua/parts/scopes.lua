@@ -97,7 +97,11 @@ local function free_at(s, now, tokens, queue)
   local at = requests_at(s, now)
   if s.tokens then
     for _, m in ipairs(s.meters) do
-      if m.unit == 'tokens' then at = math.max(at, m.is.open_at(s, m, tokens, now, queue)) end
+      if m.unit == 'tokens' then
+        -- What only the provider states says nothing of what can never be: a job above it waits for an empty window.
+        local amount = m.declared and math.min(tokens, m.size) or tokens
+        at = math.max(at, m.is.open_at(s, m, amount, now, queue))
+      end
     end
   end
   return at
