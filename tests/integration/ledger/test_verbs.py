@@ -120,6 +120,12 @@ def test_a_worker_that_serves_many_queues_is_not_filled_by_one(ledger: Ledger) -
     assert sorted(grant.queue for grant in taken.grants) == [FAST] * 5 + [PLAN] * 5
 
 
+def test_a_worker_may_serve_very_many_queues(ledger: Ledger) -> None:
+    queues = [f"group.echelon{number}" for number in range(9_000)]
+    ledger.run(submit([job("a", queues[-1])]))
+    assert ids(Worker(ledger).take(1, *queues)) == ["a"]
+
+
 def test_a_share_that_a_queue_does_not_use_goes_to_the_others(ledger: Ledger) -> None:
     ledger.run(submit([job(f"f{i}") for i in range(50)]))
     assert len(Worker(ledger).take(10, PLAN, FAST).grants) == 10

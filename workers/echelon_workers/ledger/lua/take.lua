@@ -189,8 +189,12 @@ end
 local function open_queues(queues)
   local names, open = {}, {}
   for i, q in ipairs(queues) do names[i] = q.name end
-  if #names == 0 then return open end
-  local marks, paused = redis.call('HMGET', K.blocked, unpack(names)), redis.call('SMISMEMBER', K.paused, unpack(names))
+  local marks, paused = {}, {}
+  for first = 1, #names, 1000 do -- Lua unpacks no more than some thousands
+    local last = math.min(first + 999, #names)
+    local m, p = redis.call('HMGET', K.blocked, unpack(names, first, last)), redis.call('SMISMEMBER', K.paused, unpack(names, first, last))
+    for i = 1, last - first + 1 do marks[first + i - 1], paused[first + i - 1] = m[i], p[i] end
+  end
   for i, q in ipairs(queues) do
     local mark = marks[i]
     local at = mark and tonumber(string.match(mark, '^%d+')) or 0
