@@ -49,7 +49,7 @@ types: $(DEV)
 	$(BIN)/pyright
 
 bench: $(DEV)
-	@for file in throughput in_flight simulator; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	@for file in limit_accuracy take_cost depth throughput in_flight fallback_hop outage simulator; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
 $(REAL): $(BIN)/python
 	@echo "installing a small real model and llama.cpp into .real-model (370 MB) ..."

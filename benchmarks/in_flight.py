@@ -49,7 +49,7 @@ class InFlight:
 
     def thousand_calls(self) -> None:
         """Three SDKs at work, events on."""
-        progress(f"{FLIGHT_SLOTS:,} calls in flight, each answered after {FLIGHT_S} s, through three SDKs")
+        progress(f"{FLIGHT_SLOTS:,} calls in flight, each answered after {FLIGHT_S} s, through three providers")
         simulator = self.arena.simulator("--latency", FLIGHT_S)
         jobs = self.scale.of(full=10_000, short=3_000)
         ours = self._fly(self.ours, simulator, jobs)

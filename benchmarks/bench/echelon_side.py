@@ -15,29 +15,43 @@ from .arena import Arena
 from .process import Worker
 from .side import PROMPT, Side, Work
 
-#: Every level has limits, so wide that they never bind: what they cost is part of the figure.
+#: Every limit there is, so wide that none binds: what they cost is part of the figure. A job of the node goes through
+#: the pool to an instance of the echelon, so it needs a permit of the cluster, the pool, the group, the echelon, the
+#: model and the node at once: concurrency at four levels; requests, tokens, a window and a bucket.
 _GROUPS = """\
 task_groups:
   bench_group:
     echelon1: {{models: [{models}], priority: 1, timeout: 60, max_retries: 2, max_tokens: 256,
                concurrency_limit: 5000, rpm_limit: 6000000, tpm_limit: 1000000000}}
+polling_pools:
+  bench_pool:
+    task_groups: [bench_group]
+    rate_limiting: {{algorithm: token_bucket, bucket_size: 1000000, refill_rate: 100000}}
 concurrency_control:
   enabled: true
   levels:
     - group_level: {{limit: 6000, queue_size: 2000000}}
     - echelon_level: {{limit: 6000, queue_size: 2000000}}
     - model_level: {{limit: 6000, queue_size: 2000000}}
+    - node_level: {{limit: 6000, queue_size: 2000000}}
+rate_limiting: {{enabled: true, algorithm: sliding_window, window_size: 60, max_requests: 6000000}}
+"""
+_NODES = """\
+workflow_nodes:
+  bench_node: {polling_pool: bench_pool}
 """
 MODELS = ("openai-bench", "anthropic-bench", "gemini-bench")
-QUEUE = "bench_group.echelon1"
+QUEUE, TARGET = "pool.bench_pool", "node.bench_node"
 DB = 0
 
 
 def write_configs(directory: Path, models: Sequence[str]) -> Path:
     """A configuration of one queue over these instances."""
-    groups = directory / "llms" / "groups"
-    groups.mkdir(parents=True)
+    groups, nodes = directory / "llms" / "groups", directory / "workflows"
+    for folder in (groups, nodes):
+        folder.mkdir(parents=True)
     (groups / "_task_groups.yaml").write_text(_GROUPS.format(models=", ".join(models)))
+    (nodes / "nodes.yaml").write_text(_NODES)
     return directory
 
 
@@ -82,11 +96,11 @@ class EchelonSide(Side):
 
     def submit(self, jobs: int) -> list[str]:
         """As `Side.submit`, through `Client.submit_many`."""
-        return self.client.submit_many([PROMPT] * jobs, target=QUEUE)
+        return self.client.submit_many([PROMPT] * jobs, target=TARGET)
 
     def submit_one(self) -> str:
         """As `Side.submit_one`."""
-        return self.client.submit(QUEUE, PROMPT)
+        return self.client.submit(TARGET, PROMPT)
 
     def left(self) -> int:
         """As `Side.left`."""

@@ -20,19 +20,22 @@ if os.getppid() == int(sys.argv[1]):
 """
 
 
-def bound_python() -> tuple[str, ...]:
-    """This Python, as the first words of a command that does not outlive this process."""
-    return (sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), sys.executable)
+def bound_python(python: str = sys.executable) -> tuple[str, ...]:
+    """This Python or another, as the first words of a command that does not outlive this process."""
+    return (sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), python)
 
 
 class Worker:
     """One running worker."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], log: Path, python: str = sys.executable
+    ) -> None:
         self.log = log
         with log.open("ab") as out:
+            command = [*bound_python(python), *arguments]
             self._process = subprocess.Popen(
-                [*bound_python(), *arguments], env=dict(environment), stdout=out, stderr=out, start_new_session=True
+                command, env=dict(environment), stdout=out, stderr=out, start_new_session=True
             )
         self.pid = self._process.pid
 

@@ -12,7 +12,8 @@ from importlib.metadata import version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One figure of both sides, the median of its rounds. `stock` is None where there is nothing to compare."""
+    """One figure of both sides, the median of its rounds. `stock` is the baseline's: stock Celery's, or what `note`
+    says; None where there is nothing to compare."""
 
     what: str
     unit: str
@@ -37,7 +38,7 @@ class Goal:
     met: bool
 
     def __str__(self) -> str:
-        beside = "" if self.baseline is None else f", stock Celery {_number(self.baseline)}"
+        beside = "" if self.baseline is None else f", baseline {_number(self.baseline)}"
         verdict = "met" if self.met else "NOT MET"
         return f"{verdict:8}{self.name}: {_number(self.value)} (goal {_number(self.goal)}{beside})"
 
@@ -90,7 +91,7 @@ def machine(server: str) -> dict[str, object]:
         "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "server": server,
-        **{name: version(name) for name in ("celery", "kombu", "redis", "uvloop", "pydantic-ai-slim")},
+        **{name: version(name) for name in ("celery", "kombu", "redis", "uvloop", "aiohttp")},
     }
 
 
@@ -105,7 +106,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    lines = [f"{'':58}{'Echelon':>12}{'stock Celery':>14}{'ratio':>8}"]
+    lines = [f"{'':58}{'Echelon':>12}{'baseline':>14}{'ratio':>8}"]
     for row in rows:
         stock = "" if row.stock is None else _number(row.stock)
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"

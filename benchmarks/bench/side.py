@@ -103,9 +103,15 @@ class Side(ABC):
         self.drain(self.submit(jobs))
 
     def _launch(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Worker:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ECHELON_", "REDIS_URL"))}
-        path = os.pathsep.join([str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])])
-        variables = {**inherited, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", **environment}
         command = ["-m", "celery", *arguments, "-n", f"{name}@bench"]
-        self.worker = self.arena.keep(Worker(command, variables, self.arena.folder / f"{name}-{self.db}.log"))
+        log = self.arena.folder / f"{name}-{self.db}.log"
+        self.worker = self.arena.keep(Worker(command, launched_environment(environment), log))
         return self.worker
+
+
+def launched_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a worker process is started with: nothing of the cluster that this process may be told of, these
+    benchmarks' modules, and `environment`."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ECHELON_", "REDIS_URL"))}
+    path = os.pathsep.join([str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**inherited, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", **environment}

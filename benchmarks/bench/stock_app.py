@@ -40,7 +40,7 @@ def make_app(url: str) -> Celery:
         broker_connection_retry_on_startup=True,
     )
     app.task(name="bench.nap")(nap)
-    app.task(name="bench.call", bind=True)(call)
+    app.task(name="bench.call", bind=True, rate_limit=os.environ.get("BENCH_STOCK_RATE"))(call)
     return app
 
 

@@ -28,6 +28,7 @@ class Napping:
 
     async def complete(self, call: Call) -> ProviderAnswer:
         """The answer of an echo after a nap."""
+        call.sending()
         await asyncio.sleep(self._nap_s)
         return ProviderAnswer(answer=napped(call.request.prompt or "", call.instance))
 

@@ -1,0 +1,69 @@
+"""What a job costs the server, taken and finished, behind a million waiting jobs against behind a thousand.
+
+What is compared, and how to read it: benchmarks/README.md.
+"""
+
+import sys
+from dataclasses import dataclass
+
+from bench.arena import Arena
+from bench.command import Scale, run_benchmark
+from bench.echelon_side import MODELS, QUEUE, TARGET, write_configs
+from bench.results import Goal, Results, Row, median, progress
+from bench.server_time import spent_on
+from bench.verbs import Caller
+
+from echelon_configs import load
+
+BATCH = 16
+FEW = 1_000
+
+
+@dataclass
+class Depth:
+    """One run of this benchmark: two databases of one server, in turns."""
+
+    arena: Arena
+    results: Results
+    scale: Scale
+
+    def run(self) -> None:
+        """Fill both, then let them take turns."""
+        many, rounds, jobs = self.scale.of(full=(1_000_000, 20, 1_000), short=(200_000, 10, 500))
+        configuration = load(write_configs(self.arena.folder / "configs", MODELS[:1])).configuration
+        shallow, deep = (Caller(self.arena, db, configuration) for db in (0, 1))
+        shallow.submit(TARGET, FEW)
+        progress(f"submitting {many:,} jobs")
+        deep.submit(TARGET, many)
+        few_us, many_us = [], []
+        for number in range(rounds + 1):
+            found = [self._round(caller, jobs) for caller in (shallow, deep)]
+            if not number:
+                continue  # the first round warms up
+            few_us.append(found[0])
+            many_us.append(found[1])
+        ratio = median([b / a for a, b in zip(few_us, many_us, strict=True)])
+        few, most = median(few_us), median(many_us)
+        progress(f"  {few:.1f} us a job behind {FEW:,}, {most:.1f} behind {many:,}: {ratio:.3f} x")
+        what = f"server time of a job, taken and finished, {many:,} waiting"
+        note = f"baseline: {FEW:,} waiting"
+        self.results.rows.append(Row(what=what, unit="us", ours=most, stock=few, note=note))
+        self.results.goals.append(Goal.at_most(f"cost per job at {many:,} waiting, against {FEW:,}", ratio, 1.1, 1.0))
+
+    @staticmethod
+    def _round(caller: Caller, jobs: int) -> float:
+        """Server time of each of so many jobs, in us. As many are submitted afterwards, so the depth stays."""
+
+        def work() -> None:
+            for _ in range(0, jobs, BATCH):
+                for grant in caller.take([(QUEUE, MODELS[0])], BATCH).grants:
+                    caller.finish(grant)
+
+        spent = spent_on(caller.redis, work)
+        done = spent.calls - -(-jobs // BATCH)
+        caller.submit(TARGET, done)
+        return spent.us / done
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark("depth", __doc__, lambda *run: Depth(*run).run()))
