@@ -40,7 +40,8 @@ class Heartbeat:
         for first in range(0, max(1, len(leases)), MOST_A_CALL):
             part = leases[first : first + MOST_A_CALL]
             told_ms = int(runtime.settings.lease_s * 2000)
-            told = await runtime.ledger.run(renew(runtime.name, self._about(), told_ms, part, runtime.terms))
+            beat = renew(runtime.name, self._about(), told_ms, part, runtime.terms, runtime.callable)
+            told = await runtime.ledger.run(beat)
             for lost in told.lost:
                 self._stop(*lost)
             if told.revision not in (None, runtime.revision):  # its publish may have got lost

@@ -63,6 +63,8 @@ class Runtime:
         #: the dispatcher of the worker's task events, which keeps their order; None while there is no broker
         self.dispatcher: Callable[[], Any] = _nothing
         self.served: tuple[str, ...] = ()
+        #: instances of its queues that this worker has keys for
+        self.callable: tuple[str, ...] = ()
         #: instances whose breaker was open when this worker last took
         self.out: frozenset[str] = frozenset()
         self._clock_offset_ms = 0.0
@@ -168,6 +170,7 @@ class Runtime:
         served = [(queue, ",".join(instances)) for queue, instances in usable.items() if instances]
         self.served = tuple(queue for queue, _ in served)
         names = {name for instances in usable.values() for name in instances}
+        self.callable = tuple(sorted(names))
         self.in_background(self._serve_prepared(served, names, deliver))
 
     async def _serve_prepared(self, served: list[tuple[str, str]], names: set[str], deliver: Deliver) -> None:

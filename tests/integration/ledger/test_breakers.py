@@ -109,6 +109,16 @@ def test_failures_in_a_row_open_it_and_a_success_between_does_not(fleet: Fleet) 
     assert fleet.field("bo") > 0
 
 
+def test_answers_from_before_the_outage_do_not_keep_it_closed(fleet: Fleet) -> None:
+    early = [fleet.one() for _ in range(4)]
+    for grant in early:
+        fleet.ledger.redis.hset(fleet.ledger.keys.of("job", grant.id), "started", 1)
+    for grant in early[:3]:
+        fleet.finish(fleet.one(), ok=False)
+        fleet.finish(grant, ok=True)
+    assert fleet.field("bo") > 0
+
+
 def test_an_open_instance_gets_no_job_and_its_queue_uses_the_others(fleet: Fleet) -> None:
     fleet.open()
     fleet.submit(6)
@@ -157,9 +167,16 @@ def test_expired_jobs_do_not_delay_those_behind_them(fleet: Fleet) -> None:
 def test_a_worker_without_the_key_of_an_instance_does_not_judge_for_those_that_have_it(fleet: Fleet) -> None:
     fleet.open()
     fleet.submit(2)
+    fleet.ledger.run(renew("w2", "{}", 1000, [], TERMS, ["openai-two"]))
     assert fleet.take(worker=1, instances="openai-one").grants == [], "openai-two may take them, at another worker"
     assert not fleet.ledger.redis.hexists(fleet.ledger.keys.of("blocked"), FAST)
     assert [grant.instance for grant in fleet.take(worker=2, instances="openai-two").grants] == ["openai-two"] * 2
+
+
+def test_an_instance_that_no_worker_has_a_key_for_keeps_no_job_waiting(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.submit(2)
+    assert len(without(fleet.take(worker=1, instances="openai-one"))) == 2
 
 
 def test_fewer_probes_than_are_under_way_do_not_leave_it_half_open_for_ever(fleet: Fleet) -> None:

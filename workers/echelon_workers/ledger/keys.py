@@ -55,6 +55,7 @@ _NAMES = {
         "hash 'move STRATEGY', 'answer ...', 'bury ...', 'lost_ms ...', 'to QUEUE', 'lost_at QUEUE' -> how many, or ms",
     ),
     "history": ("history", "list: the fleet's last fallbacks as JSON, the newest first"),
+    "served": ("served", "zset instance -> when a worker that has its key last said so"),
     "out": ("out", "zset instance -> until when its breaker is open"),
     "clock": ("clock", "string: the latest server time that a script has seen, so that time never runs back"),
     "wake": ("wake:", "+ worker, channel: a queue it found empty has a job"),

@@ -75,7 +75,8 @@ def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
         return None
 
     def number(name: str) -> int:
-        return int(found.get(name) or 0)
+        text = found.get(name) or "0"
+        return int(text) if text.lstrip("-").isdigit() else 0
 
     answer, error = found.get("answer"), found.get("error")
     state: Any = found["state"]
@@ -95,7 +96,7 @@ def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
         attempts=number("attempts"),
         worker=found.get("worker", ""),
         instance=found.get("instance", ""),
-        error=json.loads(error) if error and not answer else None,
+        error=_read_json(error) if error and not answer else None,
         answer=Answer.model_validate_json(answer) if answer else None,
         trail=trail,
         redrives=redrives,
@@ -104,11 +105,20 @@ def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
     )
 
 
+def _read_json(text: str) -> dict[str, Any]:
+    """An object; what somebody damaged is shown as it is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"code": "unreadable", "message": text[:200]}
+
+
 def _read_trail(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The attempts, and between them the times that the job was sent again (`lua/redrive.lua`)."""
     trail: list[dict[str, Any]] = []
     redrives: list[dict[str, Any]] = []
-    for entry in map(json.loads, text.splitlines()):
+    for entry in map(_read_json, text.splitlines()):
         if entry.get("decision") != "redrive":
             trail.append(entry)
         else:

@@ -1,6 +1,6 @@
 """The Lua scripts: one file per verb in `lua/`, shared pieces in `lua/parts/`, composed when first used.
 
-A script starts with its header, and a line `--@ part part ...` names the parts it is made with; `--@algorithms` in a
+A script starts with its header, and a line `--@ part part ...` stands for the parts it names; `--@algorithms` in a
 part stands for the Lua of every limit algorithm (`limits/`). The hash of the composed text is its version: workers of
 two versions can run side by side against one Redis.
 """
@@ -31,11 +31,10 @@ def script(verb: str) -> Script:
     """Compose `lua/<verb>.lua` with the key names and the parts that it names."""
     lines = (_LUA / f"{verb}.lua").read_text(encoding="utf-8").splitlines()
     flags = [lines.pop(0)] if lines[0].startswith("#!") else []
-    parts: list[str] = []
+    composed: list[str] = []
     for line in lines:
-        if line.startswith("--@"):
-            parts = [_part(part) for part in line[3:].split()]
-    text = "\n".join([*flags, lua_preamble(), *parts, *lines])
+        composed += [_part(part) for part in line[3:].split()] if line.startswith("--@") else [line]
+    text = "\n".join([*flags, lua_preamble(), *composed])
     return Script(verb=verb, text=text, sha=sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -262,10 +262,17 @@ def settle(endings: Sequence[Settlement], terms: Terms) -> Verb[list[bool]]:
     return Verb(script("settle"), args, lambda reply: [answer == b"done" for answer in reply])
 
 
-def renew(worker: str, about: str, about_ms: int, leases: Sequence[tuple[str, str]], terms: Terms) -> Verb[Renewed]:
-    """One heartbeat. The calls of leases that are lost are to be stopped."""
+def renew(
+    worker: str,
+    about: str,
+    about_ms: int,
+    leases: Sequence[tuple[str, str]],
+    terms: Terms,
+    instances: Sequence[str] = (),
+) -> Verb[Renewed]:
+    """One heartbeat of a worker that has keys for these instances. The calls of lost leases are to be stopped."""
     args: list[str | bytes | int | float] = [worker, terms.lease_ms, terms.poison, terms.retention_ms, about, about_ms]
-    args.append(terms.inbox)
+    args += (terms.inbox, ",".join(instances))
     for lease in leases:
         args += lease
     return Verb(script("renew"), args, _read_renewed)

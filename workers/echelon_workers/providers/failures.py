@@ -31,6 +31,9 @@ _CONTEXT_WORDS = (
     "input token count",
     "number of tokens allowed",
 )
+#: A longer Retry-After is a mistake of its sender (a date where seconds belong): nobody waits for more than a day.
+LONGEST_RETRY_AFTER_S = 86_400.0
+
 _REFUSED_CODES = frozenset({"content_filter", "content_policy_violation", "invalid_prompt", "moderation_blocked"})
 _REFUSED_WORDS = ("content filtering policy", "content policy", "content management policy", "safety system")
 _QUOTA_CODES = frozenset(
@@ -189,7 +192,7 @@ def _retry_after_s(failed: HttpFailed) -> float | None:
     if seconds is None:
         delays = (str(detail.get("retryDelay", "")) for detail in _details(failed.error))
         seconds = next((found for delay in delays if (found := _number(delay.removesuffix("s"))) is not None), None)
-    return seconds
+    return None if seconds is None else min(seconds, LONGEST_RETRY_AFTER_S)
 
 
 def _number(text: str | None) -> float | None:
@@ -203,7 +206,7 @@ def _number(text: str | None) -> float | None:
 def _until(date: str) -> float | None:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (aware - datetime.now(UTC)).total_seconds())

@@ -27,7 +27,7 @@ local r = redis.call('HMGET', job, 'instance', 'started', 'probe', 'strategy')
 local instance, phase, strategy = r[1] or '', r[3] or '', r[4] or ''
 if ARGV[15] ~= '' then
   redis.call('HSET', job, 'probe', '')
-  if ARGV[15] == 'ok' then instance_answered(instance, phase)
+  if ARGV[15] == 'ok' then instance_answered(instance, phase, tonumber(r[2]))
   else instance_failed(instance, phase, now, tonumber(ARGV[16]), ARGV[17], tonumber(r[2])) end
   note_outcome(instance, now, ARGV[15] == 'ok', decision == 'answer' and now - (tonumber(r[2]) or now))
 end

@@ -4,12 +4,12 @@
 -- Guarantee: a lease that is no longer the job's is not extended, and is named in the reply.
 -- KEYS  own prefix, queue prefix
 -- ARGV  worker, lease ms, poison, retention ms, what the worker says of itself (JSON), how long that holds in ms,
---       inbox queue, then for each job: id, lease
+--       inbox queue, the instances it has keys for separated by commas, then for each job: id, lease
 -- reply the number of the revision in force or '', then the leases that are lost: id and lease of each
 --@ time places scopes breaker lease probes
 local worker, now = ARGV[1], server_now()
 local lost = { redis.call('HGET', K.revision, 'number') or '' }
-for i = 8, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   local id, lease = ARGV[i], ARGV[i + 1]
   if held(id, lease) then
     redis.call('ZADD', K.running, 'XX', now + tonumber(ARGV[2]), id)
@@ -20,6 +20,7 @@ for i = 8, #ARGV, 2 do
 end
 redis.call('SET', K.worker..worker, ARGV[5], 'PX', ARGV[6])
 redis.call('ZADD', K.workers, now, worker)
+for instance in string.gmatch(ARGV[8], '[^,]+') do redis.call('ZADD', K.served, now, instance) end
 redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', now - 86400000)
 redis.call('ZREMRANGEBYSCORE', K.dead, '-inf', now - tonumber(ARGV[4])) -- their records have expired by now
 lapse(now, 200, tonumber(ARGV[3]), tonumber(ARGV[4]))

@@ -9,7 +9,7 @@
 -- reply server time, ms until to ask again or '', queues whose keys are not lists, instances that are out, raw messages (count, then each), then 15 fields a grant:
 --       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail,
 --       within how many ms of being asked for it has to be used or ''
---@ time places scopes breaker lease turns heads members
+--@ time
 local worker, seq, claimed = ARGV[1], ARGV[2], ARGV[3]
 local want, urgent, fills, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local adopting_ms, poison, keep, inbox = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
@@ -25,13 +25,50 @@ local NEVER_FITS_MS = 10000
 -- The pace of a queue is a mean over this.
 local PACE_MS = 30000
 local now = server_now()
+
+-- The usual answer is no: nothing is due, nothing was left by the take before, and each queue is marked as blocked. It is given here,
+-- before the rest of this script is even defined.
+local function refusal()
+  local before = redis.call('HMGET', K.taker..worker, 'seq', 'out')
+  local names, again = {}, math.huge
+  for i = FIRST, #ARGV, 2 do names[#names + 1] = ARGV[i] end
+  if before[1] and (before[1] ~= claimed or before[1] == seq) or #names == 0 or #names > 1000 then return end
+  for _, due in ipairs({ K.running, K.delayed, K.parks }) do
+    local at = tonumber(redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2])
+    if at and at <= now then return end
+    if at and due ~= K.running and at < again then again = at end
+  end
+  local marks = redis.call('HMGET', K.blocked, unpack(names))
+  for i = 1, #names do
+    local at = marks[i] and tonumber(string.match(marks[i], '^%d+'))
+    if not at or at <= now then return end
+    if at < again then again = math.min(again, at + (string.find(marks[i], ' '..worker..' ', 1, true) and 0 or SPARE_MS)) end
+  end
+  for _, paused in ipairs(redis.call('SMISMEMBER', K.paused, unpack(names))) do
+    if paused == 1 then return end
+  end
+  local inboxes = {}
+  for p = 0, 10 do inboxes[p + 1] = list_of(inbox, p) end
+  if redis.call('EXISTS', unpack(inboxes)) > 0 then return end
+  redis.call('SADD', K.idle..inbox, worker)
+  if redis.call('HSET', K.taker..worker, 'seq', seq, 'out', '') > 0 then redis.call('EXPIRE', K.taker..worker, 86400) end
+  local out = redis.call('ZRANGEBYSCORE', K.out, now, '+inf')
+  return { string.format('%.0f', now), string.format('%.0f', math.max(0, again - now)), '', table.concat(out, ' '), 0 }
+end
+local no = refusal()
+if no then return no end
+
+--@ places scopes breaker lease turns heads members
 local reply, raws, out = {}, {}, {}
 local again, passed_over, broken = math.huge, 0, {}
 
 local function tell(id, lease)
   local r = redis.call('HMGET', K.job..id, 'queue', 'instance', 'via', 'request', 'node', 'target', 'deadline', 'created',
     'attempts', 'foreign', 'options', 'trail', 'within')
-  local row = { id, r[1], lease, r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9] or '0', r[10], r[11], r[12] or '', r[13] or '' }
+  local function whole(value) return string.format('%.0f', tonumber(value or '0') or 0) end
+  -- A record that somebody damaged is the attempt's to bury, and no other job's business.
+  local row = { id, r[1] or '', lease, r[2] or '', r[3] or '', r[4] or '', r[5] or '', r[6] or '', whole(r[7]), whole(r[8]),
+    whole(r[9]), r[10] or '', r[11] or '', r[12] or '', r[13] or '' }
   for i = 1, 15 do reply[#reply + 1] = row[i] end
 end
 
@@ -85,6 +122,10 @@ local function put_back(id, list, q, node, tokens_at, binds, full)
   for _, l in ipairs(q.lists) do
     if l.key == list then l.weight = nil end
   end
+  if q.partial and not q.since then -- the queue has no mark that would know
+    q.since = tonumber(redis.call('HGET', K.job..id, 'since') or now)
+    redis.call('HSET', K.job..id, 'waits', binds, 'since', q.since)
+  end
   block(q, tokens_at, binds, full)
   local s = scopes[binds]
   if s and s.tokens and now - q.since >= RESERVE_AFTER_MS and (not s.reserver or s.reserver == q.name) then
@@ -131,7 +172,6 @@ local function start(id, list, q, all_out)
       return 1
     end
     q.aside[#q.aside + 1] = { list, id }
-    passed_over = passed_over + 1
     return 0
   end
   local node = r[4] and r[4] ~= '' and scope('node:'..r[4])
@@ -220,7 +260,7 @@ end
 local function serve(q, share)
   local started, held_back = 0, nil
   q.started, q.aside = q.started or 0, {}
-  while started < share and not q.closed and passed_over < LOOK_AHEAD do
+  while started < share and not q.closed and passed_over < LOOK_AHEAD and #q.aside < LOOK_AHEAD do
     local member, at, binds, full, all_out = next_member(q, '')
     if not member and not all_out then
       block(q, at, binds, full)
@@ -237,7 +277,7 @@ local function serve(q, share)
         started, q.started = started + more, q.started + more
       end
     end
-    if all_out and (q.closed or passed_over >= LOOK_AHEAD) then
+    if all_out and (q.closed or #q.aside >= LOOK_AHEAD) then
       held_back = { at, binds, full }
       break
     end

@@ -1,15 +1,15 @@
 -- The breaker of an instance, shared by the fleet, in its scope 'model:INSTANCE'. Publish writes bt (failures in a row that open it),
 -- br (ms that it stays open) and bh (probes while half open); what happens writes bf (failures in a row), bo (open until; once
 -- that has passed it is half open; not there: closed), bn (how often it opened in a row: its phase), bp and bk (probes
--- started and succeeded in this phase), bw (why) and bc (when it last closed). A job that is a probe has the phase in its record.
-local LONGEST_OPEN = 8 -- times the configured recovery: it doubles each time that a probe fails
+-- started and succeeded in this phase), bw (why), bs (when the first of the failures in a row came) and bc (when it last closed). A job that is a probe has the phase in its record.
+local LONGEST_OPEN = 4 -- times the configured recovery: it doubles each time that a probe fails
 local FOR_EVER = 10 * 365 * 86400000
 
 local function open_breaker(instance, now, for_ms, why)
   local key, till = K.scope..'model:'..instance, string.format('%.0f', now + for_ms)
   local before = tonumber(redis.call('HGET', key, 'bo') or 0)
   if before > now then -- it is open: that is only ever extended
-    till = string.format('%.0f', math.max(before, now + for_ms))
+    if now + for_ms <= before then return end
     redis.call('HSET', key, 'bo', till, 'bw', why)
   else
     redis.call('HSET', key, 'bo', till, 'bp', 0, 'bk', 0, 'bw', why)
@@ -52,18 +52,20 @@ local function instance_failed(instance, phase, now, rest, why, began)
   elseif not is_open and (began or now) < (tonumber(r[5]) or 0) then
     return -- it began before the breaker opened and closed again
   elseif not is_open then
-    if redis.call('HINCRBY', key, 'bf', 1) >= threshold and threshold > 0 then open_breaker(instance, now, recovery, why) end
+    local row = redis.call('HINCRBY', key, 'bf', 1)
+    if row == 1 then redis.call('HSET', key, 'bs', string.format('%.0f', now)) end
+    if row >= threshold and threshold > 0 then open_breaker(instance, now, recovery, why) end
   elseif phase == r[4] then
     open_breaker(instance, now, recovery * math.min(LONGEST_OPEN, 2 ^ times), why)
   end -- what began before it opened says nothing new
 end
 
--- It answered, if only that it will not do this.
-local function instance_answered(instance, phase)
+-- It answered, if only that it will not do this. What it was asked before the failures in a row began says nothing of these.
+local function instance_answered(instance, phase, began)
   local key = K.scope..'model:'..instance
-  local r = redis.call('HMGET', key, 'bf', 'bo', 'bn', 'bh')
+  local r = redis.call('HMGET', key, 'bf', 'bo', 'bn', 'bh', 'bs')
   if not r[2] then
-    if r[1] then redis.call('HDEL', key, 'bf') end
+    if r[1] and (not began or began >= (tonumber(r[5]) or 0)) then redis.call('HDEL', key, 'bf', 'bs') end
   elseif phase ~= '' and phase == r[3] and redis.call('HINCRBY', key, 'bk', 1) >= (tonumber(r[4]) or 1) then
     close_breaker(instance)
   end

@@ -1,6 +1,8 @@
 -- The members of a queue: its instances with their scopes, and which of them a job may start at.
 -- So many answers of an instance say how long its next one will be.
 local ENOUGH_ANSWERS = 8
+-- A worker says every few seconds which instances it has keys for.
+local BELIEVED_MS = 30000
 
 -- The instances of a queue that this worker can call, each with its scopes, as this revision plans them.
 local function members_of(q)
@@ -22,9 +24,12 @@ local function members_of(q)
       end
       q.members[#q.members + 1] = member
     else
-      -- Another worker has its key: what holds for this worker does not hold for the queue.
-      q.partial = true
-      if not is_out(scope('model:'..instance), this_moment) then q.others_up = true end
+      -- Where another worker has its key, what holds for this worker does not hold for the queue.
+      local said = tonumber(redis.call('ZSCORE', K.served, instance) or 0)
+      if said > this_moment - BELIEVED_MS then
+        q.partial = true
+        if not is_out(scope('model:'..instance), this_moment) then q.others_up = true end
+      end
     end
   end
   load_turns(q, plan)
