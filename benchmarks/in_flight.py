@@ -48,7 +48,7 @@ class InFlight:
         self.cut_connections()
 
     def thousand_calls(self) -> None:
-        """Three SDKs at work, events on."""
+        """Three providers at work, events on."""
         progress(f"{FLIGHT_SLOTS:,} calls in flight, each answered after {FLIGHT_S} s, through three providers")
         simulator = self.arena.simulator("--latency", FLIGHT_S)
         jobs = self.scale.of(full=10_000, short=3_000)
@@ -64,9 +64,9 @@ class InFlight:
             Goal.at_least("calls in flight at a time", ours.in_flight, FLIGHT_SLOTS, beside.in_flight),
         ]
         if not self.scale.short:
-            progress(f"{FLIGHT_SLOTS:,} calls in flight, through one SDK")
+            progress(f"{FLIGHT_SLOTS:,} calls in flight, to one provider")
             one = self._fly(self.one_sdk, simulator, jobs // 2)
-            self.results.rows.append(Row(what=f"{_FLIGHT}: memory with one SDK (OpenAI)", unit="MB", ours=one.rss_mb))
+            self.results.rows.append(Row(what=f"{_FLIGHT}: memory with one provider (OpenAI)", unit="MB", ours=one.rss_mb))
 
     def _fly(self, side: Side, simulator: SimulatorProcess, jobs: int) -> Flight:
         self._flights += 1

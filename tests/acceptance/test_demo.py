@@ -48,9 +48,16 @@ def test_the_simulator_counted_what_is_on_record(shown: "subprocess.CompletedPro
     assert arrived >= 300
 
 
+def test_an_outage_makes_jobs_fall_back(shown: "subprocess.CompletedProcess[str]") -> None:
+    line = next(line for line in shown.stdout.splitlines() if line.startswith("outage "))
+    failed, fell_back = (int(number) for number in re.findall(r"(\d+) (?:calls|jobs)", line))
+    assert failed > 0
+    assert fell_back > 0
+
+
 def test_the_report_has_a_row_for_each_queue(shown: "subprocess.CompletedProcess[str]") -> None:
     rows = [line.split() for line in shown.stdout.splitlines()]
-    queues = [row for row in rows if len(row) == 8 and "." in row[0] and row[1].isdigit()]
+    queues = [row for row in rows if len(row) == 9 and "." in row[0] and row[1].isdigit()]
     assert len(queues) >= 25
     assert sum(int(row[1]) for row in queues) == 300
     assert all(row[1] == row[2] for row in queues)
