@@ -66,7 +66,7 @@ class InFlight:
         if not self.scale.short:
             progress(f"{FLIGHT_SLOTS:,} calls in flight, to one provider")
             one = self._fly(self.one_sdk, simulator, jobs // 2)
-            self.results.rows.append(Row(what=f"{_FLIGHT}: memory with one provider (OpenAI)", unit="MB", ours=one.rss_mb))
+            self.results.rows.append(Row(what=f"{_FLIGHT}: memory at one provider", unit="MB", ours=one.rss_mb))
 
     def _fly(self, side: Side, simulator: SimulatorProcess, jobs: int) -> Flight:
         self._flights += 1

@@ -25,7 +25,7 @@ from .stage import SLOTS, WORKERS, Stage
 #: The jobs take some seconds; whatever has not ended by then is counted as lost.
 WAIT_S = 120.0
 #: `recovery_time` of the demo's breakers, and `max_attempts` of its jobs.
-RECOVERY_S, ATTEMPTS = 1, 6
+RECOVERY_S, ATTEMPTS = 1, 8
 
 _LOOK_EVERY_S = 0.2
 HASTENED = f"for the demo breakers recover after {RECOVERY_S} s, and a job has {ATTEMPTS} attempts"
