@@ -137,9 +137,8 @@ def test_flower_shows_the_workers_and_each_echelon_by_name(up: Up) -> None:
     echelon(up, "submit", "review_group.echelon3", "Is this right?", "--wait")
     assert "worker1." in get(f"{up.told('flower')}/workers")
     until(lambda: "review_group.echelon3" in get(f"{up.told('flower')}/tasks/datatable?{DATATABLE}"), what="the task")
-    broker = get(f"{up.told('flower')}/broker")
     for queue in ("fast_group.echelon1", "fast_small_group.translation", "pool.single_turn_pool", "model.gemini-pro"):
-        assert f"<td>{queue}</td>" in broker
+        until(lambda queue=queue: f"<td>{queue}</td>" in get(f"{up.told('flower')}/broker"), what=f"{queue} is shown")  # type: ignore[misc]
 
 
 #: What Flower's own page asks for.
@@ -150,9 +149,12 @@ DATATABLE = (
 
 
 def test_status_counts_both_workers(up: Up) -> None:
-    status = json.loads(echelon(up, "status", "--json").stdout)
-    assert len(status["workers"]) == 2
-    assert all(len(worker["queues"]) == len(status["queues"]) for worker in status["workers"])
+    def both_serve_all() -> bool:
+        status = json.loads(echelon(up, "status", "--json").stdout)
+        counts = [len(worker["queues"]) for worker in status["workers"]]
+        return counts == [len(status["queues"])] * 2
+
+    until(both_serve_all, what="both workers have said what they serve")
 
 
 def test_a_worker_from_the_command_line_joins_and_leaves(up: Up) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 #: kombu's separator between a queue's name and a priority (kombu/transport/redis.py `Channel.sep`).
 PRIORITY_SEPARATOR = "\x06\x16"
 PRIORITIES = range(10)
-#: The number of the list that holds a queue's guests: jobs that fell back to it. It is one of kombu's lists too.
+#: The number of the list that holds a queue's guests: jobs that fell back to it. It is named as kombu names a priority.
 GUESTS = 10
 
 #: name in Lua -> (what follows the own prefix, Redis type and content)
