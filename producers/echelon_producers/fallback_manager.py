@@ -4,19 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from echelon_workers.ledger.fallbacks import QueueUse, StrategyUse
 from echelon_workers.ledger.job import Answer
 from echelon_workers.ledger.status import Counts
 
+from .borrowed import WithClient
 from .client import AsyncClient, Client
 
 #: As the textbooks call the states of a breaker.
 _BREAKER = {"unhealthy": "open", "recovering": "half_open"}
 
 
-class EnhancedFallbackManager:
+class EnhancedFallbackManager(WithClient):
     """Sends jobs that say where they go when they fail, and tells what became of such jobs in the whole fleet.
 
     The workers carry fallbacks out, each in one step with the end of the attempt before; nothing of it is done here.
@@ -35,8 +36,7 @@ class EnhancedFallbackManager:
         Raises EchelonError when there is no URL.
         """
         self._managers = task_group_manager, polling_pool_manager
-        self._is_own = not isinstance(client, Client)
-        self._client = client if isinstance(client, Client) else Client(client)
+        super().__init__(client)
         self._shared: dict[asyncio.AbstractEventLoop, _Shared] = {}
 
     async def execute_with_fallback(
@@ -119,17 +119,6 @@ class EnhancedFallbackManager:
             if not shared.users:
                 del self._shared[loop]
                 await shared.client.aclose()
-
-    def close(self) -> None:
-        """Close the connections, unless the client was given."""
-        if self._is_own:
-            self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 @dataclass(slots=True)

@@ -7,12 +7,13 @@ from collections import Counter
 from datetime import UTC, datetime
 from os import environ
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from echelon_configs import Configuration, Echelon, Group, Loaded, Pool, UnknownTarget, load
 from echelon_workers.ledger.status import Counts, ScopeStatus
 from echelon_workers.strategies import Situation, strategy_named
 
+from .borrowed import WithClient
 from .client import Client
 from .fallback_manager import EnhancedFallbackManager
 
@@ -103,7 +104,7 @@ class TaskGroupManager:
         return configuration.groups[echelon.group], echelon
 
 
-class PollingPoolManager:
+class PollingPoolManager(WithClient):
     """The polling pools of the running cluster; what turns their instances and looks after them is the workers."""
 
     def __init__(
@@ -114,8 +115,7 @@ class PollingPoolManager:
         Pools are those of the configuration in force. `task_group_manager` may be given, as ever, and is not needed.
         """
         self.task_group_manager = task_group_manager
-        self._is_own = not isinstance(client, Client)
-        self._client = client if isinstance(client, Client) else Client(client)
+        super().__init__(client)
 
     def list_pools(self) -> list[str]:
         """The names of the pools. Raises NoConfiguration, Unavailable."""
@@ -133,17 +133,6 @@ class PollingPoolManager:
     def get_status(self) -> dict[str, dict[str, Any]]:
         """The status of every pool, by its name."""
         return {name: self.get_pool(name).get_status() for name in self.list_pools()}
-
-    def close(self) -> None:
-        """Close the connections, unless the client was given."""
-        if self._is_own:
-            self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class PollingPool:
@@ -191,16 +180,8 @@ class PollingPool:
         return homes
 
 
-class ConcurrencyController:
+class ConcurrencyController(WithClient):
     """Every limit of the running cluster with its use, at all levels: what `Client.cluster_status` says of scopes."""
-
-    def __init__(self, client: Client | str | None = None) -> None:
-        """`client`: one to share, the URL of a Redis, or nothing for ECHELON_REDIS_URL, else REDIS_URL.
-
-        Raises EchelonError when there is no URL.
-        """
-        self._is_own = not isinstance(client, Client)
-        self._client = client if isinstance(client, Client) else Client(client)
 
     def get_status(self) -> dict[str, Any]:
         """`cluster`, and by name `groups`, `echelons`, `models`, `nodes` and `pools`: of each scope `concurrency` (its
@@ -218,17 +199,6 @@ class ConcurrencyController:
             else:
                 found[_SECTIONS[scope.level]][scope.name] = _shown(scope)
         return found
-
-    def close(self) -> None:
-        """Close the connections, unless the client was given."""
-        if self._is_own:
-            self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 _SECTIONS = {"group": "groups", "echelon": "echelons", "model": "models", "node": "nodes", "pool": "pools"}

@@ -7,7 +7,6 @@ outcome with a decision. What it returns tells Celery (and so Flower) how the ta
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Collection, Mapping
@@ -18,9 +17,9 @@ from celery.utils.log import get_logger
 
 from echelon_configs import CallOverrides, CallSettings, Configuration, Instance, Node, Thinking
 
-from .decision import ANSWER, Decision, decide, divert, job_of
+from .decision import ANSWER, Decision, decide
+from .diversion import send_elsewhere
 from .errors import (
-    UNTIL_RELOAD,
     AttemptFailed,
     AuthenticationFailed,
     BadRequest,
@@ -30,10 +29,11 @@ from .errors import (
     TimedOut,
     UnknownFailure,
 )
+from .granted import history_of, job_granted
 from .hand import Held
 from .ledger.job import Answer, JobRequest, RequestInvalid, Usage
-from .ledger.verbs import Ending, Finish, Grant, Health, Settlement, finish, settle
-from .outcome import End, celery_failure, celery_success
+from .ledger.verbs import Ending, Finish, Settlement, finish, settle
+from .outcome import End, celery_failure, celery_success, compact
 from .providers import Call, GrantLapsed
 from .quotas import Stated, stated
 from .strategies import read_trail
@@ -42,11 +42,6 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 logger = get_logger(__name__)
-
-#: A job that has nowhere to go while all instances of its queue are out is asked about again after this.
-LOOK_AGAIN_MS = 5_000
-#: The outcome of a job that left its queue without an attempt.
-INSTANCES_OUT = "instances_out"
 
 #: An instance that is not the queue's (any more, or not yet) as far as this worker knows.
 OTHER_REVISION = UnknownFailure("granted under another revision of the configuration")
@@ -89,7 +84,7 @@ async def attempt(runtime: "Runtime", held: Held) -> End:
     """Carry one attempt through all its steps."""
     try:
         if not held.grant.instance:
-            return await _send_elsewhere(runtime, held)
+            return await send_elsewhere(runtime, held)
         prepared = prepare(runtime, held)
         if prepared is OTHER_REVISION:
             return await _give_back(runtime, held)
@@ -196,14 +191,7 @@ def judge(context: Context, outcome: Outcome, closed: Collection[str] = ()) -> D
     if isinstance(outcome.result, Answer):
         return ANSWER
     grant = context.held.grant
-    job = job_of(
-        context.configuration,
-        queue=grant.queue,
-        target=grant.target,
-        node=grant.node,
-        request=context.request,
-        options=grant.options,
-    )
+    job = job_granted(context.configuration, grant, context.request)
     decision = decide(
         context.configuration,
         job,
@@ -260,7 +248,7 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
     else:
         error = result.to_json()
         entry |= {"error": error, "delay_ms": decision.delay_ms}
-        payload = _json({**error, "because": decision.because} if decision.verdict == "bury" else error)
+        payload = compact({**error, "because": decision.because} if decision.verdict == "bury" else error)
         dies = grant.foreign and decision.verdict == "bury"
         foreign = celery_failure(grant.id, f"{result.code}: {result.message}") if dies else ""
     return Finish(
@@ -268,7 +256,7 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
         lease=grant.lease,
         decision=decision.verdict,
         payload=payload,
-        entry=_json(entry),
+        entry=compact(entry),
         delay_ms=decision.delay_ms,
         avoid=",".join(decision.avoid),
         move_to=decision.queue if decision.verdict == "move" else "",
@@ -280,27 +268,11 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
         cost_usd=result.cost_usd or "0",
         counted_tokens=_against_limits(result),
         stated=str(outcome.stated),
-        health=_health(result),
-        out_ms=_out_ms(result),
+        health="ok" if isinstance(result, Answer) else result.health,
+        out_ms=0 if isinstance(result, Answer) else result.out_ms,
         code=code,
-        history=_history(grant, decision, code, runtime.now_ms()),
+        history=history_of(grant, decision, code, runtime.now_ms()),
     )
-
-
-def _health(result: Answer | AttemptFailed) -> Health:
-    """What an outcome says of its instance: one that refuses a job works."""
-    if isinstance(result, Answer):
-        return "ok"
-    if result.counts_against_instance or result.rest_s:
-        return "failed"
-    return "" if isinstance(result, RateLimited) else "ok"
-
-
-def _out_ms(result: Answer | AttemptFailed) -> int:
-    """For how long the instance is out whatever its breaker says; -1: until the configuration is loaded again."""
-    if isinstance(result, Answer | RateLimited) or not result.rest_s:
-        return 0
-    return -1 if result.rest_s == UNTIL_RELOAD else int(result.resting_s * 1000)
 
 
 def _against_limits(result: Answer | AttemptFailed) -> int | None:
@@ -327,73 +299,6 @@ async def _give_back(runtime: "Runtime", held: Held) -> End:
 async def _bury_unprepared(runtime: "Runtime", held: Held, failure: AttemptFailed) -> End:
     await put_away(runtime, held, "bury", failure.to_json())
     return End("dead", f"{failure.code}: {failure.message}")
-
-
-async def _send_elsewhere(runtime: "Runtime", held: Held) -> End:
-    """All instances of its queue are out: no call is made, and the job goes where its strategy says, or stays."""
-    decision = _diversion(runtime, held.grant)
-    await runtime.outbox.send(finish(_unstarted(runtime, held.grant, decision)))
-    runtime.hand.put_down(held)
-    if decision is None:
-        return End("given_back", "every instance of its queue is out, and there is nowhere else to go")
-    return End("moved", f"every instance of its queue is out: on to {decision.queue}", fallback=decision.queue)
-
-
-def _diversion(runtime: "Runtime", grant: Grant) -> Decision | None:
-    """Where a job goes of whose queue every instance is out; None: it stays. Take has found that they are."""
-    configuration = runtime.configuration
-    try:
-        request = JobRequest.from_json(grant.request)
-    except RequestInvalid:
-        return None  # the attempt will say so
-    queue = configuration.queues.get(grant.queue)
-    closed = {*runtime.out, *(member.instance for member in (queue.members if queue else ()))}
-    job = job_of(
-        configuration,
-        queue=grant.queue,
-        target=grant.target,
-        node=grant.node,
-        request=request,
-        options=grant.options,
-    )
-    return divert(configuration, job, read_trail(grant.trail), closed=closed)
-
-
-def _unstarted(runtime: "Runtime", grant: Grant, decision: Decision | None) -> Finish:
-    retention_ms = runtime.terms.retention_ms
-    if decision is None:
-        return Finish(
-            id=grant.id,
-            lease=grant.lease,
-            decision="hold",
-            payload="",
-            entry="",
-            delay_ms=LOOK_AGAIN_MS,
-            retention_ms=retention_ms,
-        )
-    now_ms = runtime.now_ms()
-    entry = {"queue": grant.queue, "instance": "", "started_ms": now_ms, "took_ms": 0, "outcome": INSTANCES_OUT}
-    error = {"code": INSTANCES_OUT, "message": f"every instance of {grant.queue} was out"}
-    return Finish(
-        id=grant.id,
-        lease=grant.lease,
-        decision="move",
-        payload=_json(error),
-        entry=_json(entry | decision.to_json()),
-        avoid=",".join(decision.avoid),
-        move_to=decision.queue,
-        strategy=decision.strategy,
-        history=_history(grant, decision, INSTANCES_OUT, now_ms),
-        retention_ms=retention_ms,
-    )
-
-
-def _history(grant: Grant, decision: Decision, code: str, now_ms: int) -> str:
-    """One line of the fleet's history of fallbacks; '' for what is none."""
-    if decision.verdict != "move":
-        return ""
-    line = {"job": grant.id, "at_ms": now_ms, "from": grant.queue, "instance": grant.instance, "to": decision.queue}
-    return _json(line | {"strategy": decision.strategy, "outcome": code, "because": decision.because})
 
 
 async def _let_lapse(runtime: "Runtime", held: Held) -> End:
@@ -424,12 +329,8 @@ async def put_away(runtime: "Runtime", held: Held, ending: Ending, reason: Mappi
         id=grant.id,
         lease=grant.lease,
         ending=ending,
-        reason=_json(reason),
+        reason=compact(reason),
         foreign_result=celery_failure(grant.id, message) if grant.foreign and ending in ("bury", "cancel") else "",
     )
     await runtime.outbox.send(settle([settlement], runtime.terms))
     runtime.hand.put_down(held)
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"))

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal
 
-from echelon_workers.ledger.job import Usage
+from echelon_workers.ledger.job import Health, Usage
 
 MAX_MESSAGE_CHARS = 500
 
@@ -76,6 +76,18 @@ class AttemptFailed(Exception):
         """How long the instance rests after this failure: its class's rest, or a longer time that the provider asks."""
         return max(self.rest_s, self.retry_after_s or 0.0)
 
+    @property
+    def health(self) -> Health:
+        """What this says of its instance: that it failed, that it works (it refused this request), or nothing."""
+        return "failed" if self.counts_against_instance or self.rest_s else "ok"
+
+    @property
+    def out_ms(self) -> int:
+        """For how long the instance is out whatever its breaker says; -1: until the configuration is loaded again."""
+        if not self.rest_s:
+            return 0
+        return -1 if self.rest_s == UNTIL_RELOAD else int(self.resting_s * 1000)
+
     def to_json(self) -> dict[str, Any]:
         """The error as a JSON object, for the attempt trail; what is not known is left out."""
         known = {
@@ -113,6 +125,11 @@ class RateLimited(AttemptFailed):
 
     code = "rate_limited"
     counts_against_instance = False
+
+    @property
+    def health(self) -> Health:
+        """Nothing: it may be another's doing."""
+        return ""
 
 
 class QuotaExhausted(AttemptFailed):

@@ -18,7 +18,6 @@ from redis.exceptions import RedisError
 from echelon_configs import CallOverrides, Instance, Thinking
 
 from .errors import (
-    UNTIL_RELOAD,
     AttemptFailed,
     ConnectionFailed,
     RateLimited,
@@ -200,8 +199,5 @@ def said_by(failure: AttemptFailed) -> Found:
     """What a failed paid call says of its instance: one that refuses a request works, and a 429 says nothing."""
     tokens = failure.usage.input_tokens + failure.usage.output_tokens if failure.usage else None
     if isinstance(failure, RateLimited):
-        return Found(verdict="", code=failure.code, tokens=0)
-    if not failure.counts_against_instance and not failure.rest_s:
-        return Found(verdict="ok", code=failure.code, tokens=tokens)
-    out_ms = -1 if failure.rest_s == UNTIL_RELOAD else int(failure.resting_s * 1000) if failure.rest_s else 0
-    return Found(verdict="failed", code=failure.code, out_ms=out_ms, tokens=tokens)
+        tokens = 0
+    return Found(verdict=failure.health, code=failure.code, out_ms=failure.out_ms, tokens=tokens)

@@ -1,6 +1,7 @@
 """The end of one attempt in words that the ledger, Celery and Flower understand."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -33,4 +34,9 @@ def celery_failure(id: str, message: str, exc_type: str = "RuntimeError") -> str
 def _meta(id: str, status: str, result: object) -> str:
     done = datetime.now(UTC).isoformat()
     meta = {"status": status, "result": result, "traceback": None, "children": [], "date_done": done, "task_id": id}
-    return json.dumps(meta, separators=(",", ":"))
+    return compact(meta)
+
+
+def compact(value: Mapping[str, Any]) -> str:
+    """JSON as the ledger keeps it, without spaces."""
+    return json.dumps(value, separators=(",", ":"))

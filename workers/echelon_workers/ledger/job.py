@@ -37,6 +37,9 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 ImageAddress = Annotated[str, StringConstraints(pattern=r"^(https?://|data:image/[A-Za-z0-9.+-]+;base64,)")]
 
+#: What an outcome says of its instance: it works, it failed, or nothing.
+Health = Literal["ok", "failed", ""]
+
 
 @with_config(ConfigDict(extra="forbid"))
 class TextContent(TypedDict):

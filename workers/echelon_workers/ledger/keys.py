@@ -102,6 +102,7 @@ def lua_preamble() -> str:
     separator = "".join(f"\\{ord(c)}" for c in PRIORITY_SEPARATOR)
     return (
         f"local K = {{ {rows}, result = KEYS[2]..'{CELERY_RESULT_PREFIX}' }}\n"
+        f"local GUESTS = {GUESTS}\n"
         f"local function list_of(queue, priority)\n"
         f"  if priority == 0 then return KEYS[2]..queue end\n"
         f"  return KEYS[2]..queue..'{separator}'..priority\n"

@@ -1,8 +1,8 @@
 """The Lua scripts: one file per verb in `lua/`, shared pieces in `lua/parts/`, composed when first used.
 
-A script starts with its header, and a line `--@ part part ...` stands for the parts it names; `--@algorithms` in a
-part stands for the Lua of every limit algorithm (`limits/`). The hash of the composed text is its version: workers of
-two versions can run side by side against one Redis.
+A script starts with its header, and a line `--@ part part ...` stands for the parts it names; in a part,
+`--@algorithms` and `--@minute` stand for what the limits are made of (`limits/`). The hash of the composed text is its
+version: workers of two versions can run side by side against one Redis.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,9 @@ from hashlib import sha1
 from importlib.resources import files
 
 from .keys import lua_preamble
-from .limits import ALGORITHMS
+from .limits import lua_fragments
 
-_LEDGER = files("echelon_workers.ledger")
-_LUA = _LEDGER / "lua"
+_LUA = files("echelon_workers.ledger") / "lua"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +39,6 @@ def script(verb: str) -> Script:
 
 def _part(name: str) -> str:
     text = (_LUA / "parts" / f"{name}.lua").read_text(encoding="utf-8")
-    fragments = [(_LEDGER / "limits" / f"{algorithm}.lua").read_text(encoding="utf-8") for algorithm in ALGORITHMS]
-    return text.replace("--@algorithms", "\n".join(fragments))
+    for line, fragment in lua_fragments().items():
+        text = text.replace(line, fragment)
+    return text

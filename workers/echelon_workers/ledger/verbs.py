@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from .job import Health
 from .scripts import Script, script
 
 T = TypeVar("T")
@@ -28,8 +29,6 @@ Ending = Literal["return", "unused", "bury", "cancel"]
 Redriven = Literal["done", "not ended", "answered", "unknown", "no job", "no queue"]
 #: `hold`: every instance of its queue is out and there is nowhere to go, so the job stays the first where it is.
 Decision = Literal["answer", "retry", "wait", "move", "hold", "bury"]
-#: What an outcome says of its instance: it works, it failed, or nothing.
-Health = Literal["ok", "failed", ""]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,15 @@ class Meter:
         return cls(algorithm, "tokens" if unit == "tokens" else "requests", float(size), float(span), int(within))
 
 
+def window_meter(algorithm: str, unit: Unit, rate: RateLimit) -> Meter | None:
+    """The meter of `max_requests` in any `window_s` seconds, with its guard."""
+    if not rate.max_requests or not rate.window_s:
+        return None
+    window_ms = rate.window_s * 1000
+    guard = guard_ms(window_ms)
+    return Meter(algorithm, unit, rate.max_requests, int(window_ms + guard), int(USE_SHARE * guard))
+
+
 class Algorithm(ABC):
     """The plain model of one algorithm: what its Lua does, in a few lines that need no server. Times are ms."""
 

@@ -4,7 +4,7 @@ from collections import deque
 
 from echelon_configs import RateLimit
 
-from .meter import USE_SHARE, Algorithm, Meter, guard_ms
+from .meter import Algorithm, Meter, window_meter
 
 
 class SlidingWindow(Algorithm):
@@ -17,11 +17,7 @@ class SlidingWindow(Algorithm):
     @staticmethod
     def meter_of(rate: RateLimit) -> Meter | None:
         """`max_requests` in any `window_s` seconds."""
-        if not rate.max_requests or not rate.window_s:
-            return None
-        window_ms = rate.window_s * 1000
-        guard = guard_ms(window_ms)
-        return Meter("sliding_window", "requests", rate.max_requests, int(window_ms + guard), int(USE_SHARE * guard))
+        return window_meter("sliding_window", "requests", rate)
 
     def open_at(self, amount: float, now: float) -> float:
         """When the `size`-th last start has left the window."""

@@ -2,7 +2,7 @@
 
 from echelon_configs import RateLimit
 
-from .meter import USE_SHARE, Algorithm, Meter, guard_ms
+from .meter import Algorithm, Meter, window_meter
 
 
 class WeightedWindow(Algorithm):
@@ -15,11 +15,7 @@ class WeightedWindow(Algorithm):
     @staticmethod
     def meter_of(rate: RateLimit) -> Meter | None:
         """`max_requests` tokens in any `window_s` seconds."""
-        if not rate.max_requests or not rate.window_s:
-            return None
-        window_ms = rate.window_s * 1000
-        guard = guard_ms(window_ms)
-        return Meter("weighted_window", "tokens", rate.max_requests, int(window_ms + guard), int(USE_SHARE * guard))
+        return window_meter("weighted_window", "tokens", rate)
 
     def open_at(self, amount: float, now: float) -> float:
         """When so many tokens have left the window that `amount` more fit."""

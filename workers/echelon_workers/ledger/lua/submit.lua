@@ -7,10 +7,10 @@
 --       its size ('input tokens, those in the worst case, tokens of the answer or 0'), options, request
 -- reply for each job: 'new' or 'known'; or, when they would be more than may wait somewhere, and nothing was written:
 --       'full', the scope, how many may wait there, how many do, in how many ms there will be room
---@ time places
+--@ time places pace
 local raw, width = ARGV[1], tonumber(ARGV[2])
 -- Nothing has started lately: nobody knows when there will be room.
-local UNKNOWN_MS, LONGEST_MS, PACE_MS = 5000, 3600000, 30000
+local UNKNOWN_MS, LONGEST_MS = 5000, 3600000
 local types, known, coming, under = {}, {}, {}, {}
 local function come(scope, queue, many)
   local c = coming[scope] or { queue = queue, many = 0 }
@@ -47,14 +47,6 @@ for queue, nodes in pairs(under) do
 end
 local now = server_now()
 
--- How many jobs of a queue start in a ms, as they have lately.
-local function pace_of(queue)
-  local count, at, began = string.match(redis.call('HGET', K.pace, queue) or '', '^(%S+) (%d+) (%d+)$')
-  if not count then return 0 end
-  local faded, age = tonumber(count) * math.exp((tonumber(at) - now) / PACE_MS), math.max(1000, now - tonumber(began))
-  return faded / (PACE_MS * (1 - math.exp(-age / PACE_MS)))
-end
-
 -- Whether so many more may wait in a scope; if not, since when that will change: as its queues have gone lately.
 if raw == '' then
   for name, c in pairs(coming) do
@@ -66,7 +58,7 @@ if raw == '' then
       if over > 0 then
         local pace = 0
         for queue in string.gmatch(r[2] ~= '' and r[2] or c.queue, '%S+') do
-          pace = pace + pace_of(queue)
+          pace = pace + pace_of(queue, now)
         end
         local wait = pace > 1e-6 and math.min(LONGEST_MS, math.ceil(over / pace)) or UNKNOWN_MS
         return { 'full', name, tostring(size), tostring(waiting), string.format('%.0f', wait) }

@@ -9,7 +9,7 @@
 -- reply server time, ms until to ask again or '', queues whose keys are not lists, instances that are out, raw messages (count, then each), then 15 fields a grant:
 --       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail,
 --       within how many ms of being asked for it has to be used or ''
---@ time
+--@ time places
 local worker, seq, claimed = ARGV[1], ARGV[2], ARGV[3]
 local want, urgent, fills, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local adopting_ms, poison, keep, inbox = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
@@ -22,14 +22,21 @@ local LONGEST_MARK_MS = 1000
 local RESERVE_AFTER_MS, RESERVED_MS = 2000, 3000
 -- A job larger than a limit that was lowered meanwhile stands aside, and is looked at again after this.
 local NEVER_FITS_MS = 10000
--- The pace of a queue is a mean over this.
-local PACE_MS = 30000
 local now = server_now()
+
+-- When this worker asks again about a queue that is marked until then.
+local function asks_again(mark, at)
+  return at + (string.find(mark, ' '..worker..' ', 1, true) and 0 or SPARE_MS)
+end
+
+local function remember(granted)
+  if redis.call('HSET', K.taker..worker, 'seq', seq, 'out', granted) > 0 then redis.call('EXPIRE', K.taker..worker, 86400) end
+end
 
 -- The usual answer is no: nothing is due, nothing was left by the take before, and each queue is marked as blocked. It is given here,
 -- before the rest of this script is even defined.
+local before = redis.call('HMGET', K.taker..worker, 'seq', 'out')
 local function refusal()
-  local before = redis.call('HMGET', K.taker..worker, 'seq', 'out')
   local names, again = {}, math.huge
   for i = FIRST, #ARGV, 2 do names[#names + 1] = ARGV[i] end
   if before[1] and (before[1] ~= claimed or before[1] == seq) or #names == 0 or #names > 1000 then return end
@@ -42,23 +49,21 @@ local function refusal()
   for i = 1, #names do
     local at = marks[i] and tonumber(string.match(marks[i], '^%d+'))
     if not at or at <= now then return end
-    if at < again then again = math.min(again, at + (string.find(marks[i], ' '..worker..' ', 1, true) and 0 or SPARE_MS)) end
+    if at < again then again = math.min(again, asks_again(marks[i], at)) end
   end
   for _, paused in ipairs(redis.call('SMISMEMBER', K.paused, unpack(names))) do
     if paused == 1 then return end
   end
-  local inboxes = {}
-  for p = 0, 10 do inboxes[p + 1] = list_of(inbox, p) end
-  if redis.call('EXISTS', unpack(inboxes)) > 0 then return end
+  if has_jobs(inbox) then return end
   redis.call('SADD', K.idle..inbox, worker)
-  if redis.call('HSET', K.taker..worker, 'seq', seq, 'out', '') > 0 then redis.call('EXPIRE', K.taker..worker, 86400) end
+  remember('')
   local out = redis.call('ZRANGEBYSCORE', K.out, now, '+inf')
   return { string.format('%.0f', now), string.format('%.0f', math.max(0, again - now)), '', table.concat(out, ' '), 0 }
 end
 local no = refusal()
 if no then return no end
 
---@ places scopes breaker lease turns heads members
+--@ scopes breaker lease turns heads members pace
 local reply, raws, out = {}, {}, {}
 local again, passed_over, broken = math.huge, 0, {}
 
@@ -73,7 +78,6 @@ local function tell(id, lease)
 end
 
 -- The previous take of this worker: repeat it, or give back what its lost reply granted.
-local before = redis.call('HMGET', K.taker..worker, 'seq', 'out')
 local repeated = before[1] == seq
 if before[1] and before[1] ~= claimed then
   for id, lease in string.gmatch(before[2], '(%S+) (%S+)') do
@@ -151,6 +155,14 @@ local function hand_out(id, q, instance, home, names, more)
   return out[#out]
 end
 
+-- Handed out to be sent elsewhere, unless it was found lately that the job has to stay.
+local function sent_elsewhere(id, q, node, stays)
+  if (tonumber(stays) or 0) > now then return false end
+  node_waits(node, -1)
+  hand_out(id, q, '', '', '', {})
+  return true
+end
+
 -- One job that has left its list: start it, unless it has ended meanwhile, its node has no permit, or no instance that it
 -- does not avoid has one. When all instances of its queue are out it is handed out to be sent elsewhere, unless it was found
 -- lately that it has to stay: then it is put aside. Returns 1 if it was handed out.
@@ -166,11 +178,7 @@ local function start(id, list, q, all_out)
     return 0
   end
   if all_out then
-    if (tonumber(r[7]) or 0) <= now then
-      node_waits(r[4], -1)
-      hand_out(id, q, '', '', '', {})
-      return 1
-    end
+    if sent_elsewhere(id, q, r[4], r[7]) then return 1 end
     q.aside[#q.aside + 1] = { list, id }
     return 0
   end
@@ -183,11 +191,7 @@ local function start(id, list, q, all_out)
   local member, tokens, binds, full, others_out, passed = next_member(q, ','..(r[3] or '')..',', r[6] or '', node)
   if not member and others_out then
     -- What it does not avoid is out: rather than hold up the queue it goes elsewhere, or where it has failed already.
-    if (tonumber(r[7]) or 0) <= now then
-      node_waits(r[4], -1)
-      hand_out(id, q, '', '', '', {})
-      return 1
-    end
+    if sent_elsewhere(id, q, r[4], r[7]) then return 1 end
     member, tokens, binds, full, others_out, passed = next_member(q, ',,', r[6] or '', node)
   end
   if not member then
@@ -241,7 +245,7 @@ local function open_queues(queues)
     if paused[i] == 1 then
       redis.call('SADD', K.idle..q.name, worker)
     elseif at > now then
-      if at < again then again = math.min(again, at + (string.find(mark, ' '..worker..' ', 1, true) and 0 or SPARE_MS)) end
+      if at < again then again = math.min(again, asks_again(mark, at)) end
     else
       q.marked, q.since = mark and true, mark and tonumber(string.match(mark, '^%d+ %S+ (%d+)'))
       open[#open + 1] = q
@@ -290,14 +294,6 @@ local function serve(q, share)
   return started
 end
 
--- How many jobs of a queue start: what a full queue tells those it refuses. A count that fades, and since when it has been kept.
-local function keep_pace(q)
-  local count, at, began = string.match(redis.call('HGET', K.pace, q.name) or '', '^(%S+) (%d+) (%d+)$')
-  local faded = count and tonumber(count) * math.exp((tonumber(at) - now) / PACE_MS) or 0
-  if faded < 0.01 then faded, began = 0, now end
-  redis.call('HSET', K.pace, q.name, string.format('%.3f %.0f %.0f', faded + q.started, now, began))
-end
-
 if not repeated then
   lapse(now, 20, poison, keep)
   promote(now, 100)
@@ -329,7 +325,7 @@ if not repeated then
   write_scopes(now)
   write_turns(busy)
   for _, q in ipairs(busy) do
-    if q.started and q.started > 0 then keep_pace(q) end
+    if q.started and q.started > 0 then keep_pace(q.name, q.started, now) end
     if q.broken then broken[#broken + 1] = q.name end
     if q.marked and not q.since then redis.call('HDEL', K.blocked, q.name) end
     if not q.closed and has_jobs(q.name) then wake(q.name, 1) end
@@ -341,9 +337,7 @@ if not repeated then
   if fills and started >= want then
     for _, q in ipairs(queues) do redis.call('SREM', K.idle..q.name, worker) end
   end
-  if redis.call('HSET', K.taker..worker, 'seq', seq, 'out', table.concat(out, ' ')) > 0 then
-    redis.call('EXPIRE', K.taker..worker, 86400)
-  end
+  remember(table.concat(out, ' '))
 end
 
 local due = redis.call('ZRANGE', K.delayed, 0, 0, 'WITHSCORES')[2]

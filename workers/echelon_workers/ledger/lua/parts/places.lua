@@ -12,10 +12,8 @@ local function wake(queue, many)
   return woken
 end
 
--- The lists beside the plain one, which is that of priority 0. The tenth is that of guests: jobs that fell back to this queue. They
--- take turns with its own.
-local GUESTS = 10
-
+-- The lists beside the plain one, which is that of priority 0. That of GUESTS has the jobs that fell back to this queue: they take
+-- turns with its own.
 local function higher_lists(queue)
   local lists = {}
   for p = GUESTS, 1, -1 do lists[#lists + 1] = list_of(queue, p) end
@@ -74,10 +72,9 @@ local function to_head(id, queue, priority)
   wake(queue, 1)
 end
 
--- Where a job falls back to: it is the last of that queue's guests.
+-- Where a job falls back to, and its record says already that it is: it is the last of that queue's guests.
 local function to_guests(id, queue)
   local pushed = redis.pcall('LPUSH', list_of(queue, GUESTS), id)
-  redis.call('HSET', K.job..id, 'queue', queue)
   if type(pushed) == 'table' then
     return to_delay(id, queue, (tonumber(redis.call('GET', K.clock)) or 0) + 10000)
   end

@@ -33,7 +33,7 @@ local function stated(instance, said, granted, now)
       end
     end
     if limit and limit > 0 and limit < own then
-      declared = declared..kind..' '..string.format('%.0f', limit)..' '..MINUTE_MS..' 133;'
+      declared = declared..kind..' '..string.format('%.0f', limit)..' '..MINUTE_MS..' '..MINUTE_USE_MS..';'
     end
     if unit == 'requests' then per_minute = math.min(own, limit or math.huge) end
   end

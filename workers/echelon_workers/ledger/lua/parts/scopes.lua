@@ -8,7 +8,8 @@
 -- many answers it gave, the mean of their tokens and its mean deviation), ew (how it does lately, outcomes.lua), hp and hr (when
 -- it was last probed, and what came of it, probes.lua), and its breaker (breaker.lua). What is not there does not limit.
 -- The list log:SCOPE holds when the last requests were granted, whether or not a limit needs them today.
-local HISTORY, MINUTE_MS, LEAST_SHARE = 1000, 60200, 0.05
+local HISTORY, LEAST_SHARE = 1000, 0.05
+--@minute
 local NEVER = 2 ^ 53
 local scopes = {}
 
