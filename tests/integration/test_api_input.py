@@ -93,7 +93,10 @@ class TestBadInput:
     ) -> None:
         assert asked(published, "POST", "/v1/jobs", ONE, headers=headers).status == status
 
-    @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v2", 404), ("PUT", "/v1/jobs", 405)])
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [("GET", "/v2", 404), ("PUT", "/v1/jobs", 405), ("POST", "/v1/jobs/", 404), ("GET", "/v1/jobs//", 404)],
+    )
     def test_what_there_is_not_is_said_in_json(self, published: Address, method: str, path: str, status: int) -> None:
         reply = asked(published, method, path)
         assert reply.status == status
@@ -121,8 +124,10 @@ class TestBadInput:
             def every(request: tuple[bytes, dict[str, str]]) -> None:
                 runner.run(one(api, *request))
 
-            every()
-            runner.run(client.aclose())
+            try:
+                every()
+            finally:
+                runner.run(client.aclose())
         assert accepted
         assert waiting_jobs(published) == len(accepted), "what is refused is not submitted"
 

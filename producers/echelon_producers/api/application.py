@@ -36,6 +36,8 @@ def create_api(client: AsyncClient | None = None) -> FastAPI:
         # The pages of Swagger and ReDoc would load their scripts from another site.
         docs_url=None,
         redoc_url=None,
+        # A redirect would be answered with this server's own scheme and host, which a proxy's caller cannot reach.
+        redirect_slashes=False,
     )
     api.state.client = chosen
     #: set when the server stops: whoever waits for an answer is told at once how far his job is
