@@ -89,6 +89,8 @@ class Demo:
         self._console.print()
         self._console.print(table_of(report))
         self._console.print()
+        for line in report.died:
+            self._say(line)
         self._step("outage", _outage(stage, report))
         self._step("simulator", _compared(stage, report))
         return report

@@ -20,7 +20,8 @@ def prompts() -> list[Job]:
 def chosen(many: int, configuration: Configuration) -> list[Job]:
     """So many jobs for this configuration: a target that it does not have is replaced by one of its queues, in turn."""
     queues = cycle(configuration.queues)
-    return [_fitting(job, configuration) or _sent_to(job, next(queues)) for job in islice(cycle(prompts()), many)]
+    fitting = [_fitting(job, configuration) or _sent_to(job, next(queues)) for job in islice(cycle(prompts()), many)]
+    return [_with_a_way_out(job, configuration) for job in fitting]
 
 
 def _fitting(job: Job, configuration: Configuration) -> Job | None:
@@ -33,3 +34,9 @@ def _fitting(job: Job, configuration: Configuration) -> Job | None:
 
 def _sent_to(job: Job, queue: str) -> Job:
     return {**{name: value for name, value in job.items() if name != "node"}, "target": queue}
+
+
+def _with_a_way_out(job: Job, configuration: Configuration) -> Job:
+    """A single model has nowhere to go when it is away for longer than it is tried: such a job names a group itself."""
+    groups = list(configuration.groups)[:1]
+    return {**job, "fallback_groups": groups} if job["target"].startswith("model.") and groups else job

@@ -48,6 +48,8 @@ class Report:
     submitted: int
     queues: tuple[Figures, ...]
     total: Figures
+    #: a line for each job that ended without an answer
+    died: tuple[str, ...] = ()
 
     @property
     def lost(self) -> int:
@@ -68,12 +70,15 @@ class Report:
 def report_of(records: Iterable[JobRecord], submitted: int, order: Sequence[str]) -> Report:
     """The report on so many jobs, its queues in this order; `records` are those that could be found."""
     queues: dict[str, Figures] = {}
-    total = Figures("all")
+    total, died = Figures("all"), []
     for record in records:
         queues.setdefault(record.home, Figures(record.home)).add(record)
         total.add(record)
+        if record.has_ended and record.answer is None:
+            why = (record.error or {}).get("because") or record.error
+            died.append(f"{record.state}: {record.id} of {record.home}: {why}")
     known = [queues.pop(name) for name in order if name in queues]
-    return Report(submitted, (*known, *queues.values()), total)
+    return Report(submitted, (*known, *queues.values()), total, tuple(died))
 
 
 def percentile(values: Sequence[int], percent: float) -> int:

@@ -50,6 +50,12 @@ def test_targets_of_every_kind_and_requests_of_every_kind_are_there() -> None:
         assert any(field in job for job in jobs), field
 
 
+def test_a_job_for_a_single_model_has_somewhere_to_go(configuration: Configuration) -> None:
+    single = [job for job in chosen(300, configuration) if job["target"].startswith("model.")]
+    assert single
+    assert all(job["fallback_groups"][0] in configuration.groups for job in single)
+
+
 def test_the_prompts_are_in_many_languages() -> None:
     text = "".join(str(job.get("prompt") or job["messages"]) for job in prompts())
     scripts = {"Chinese": "的", "Japanese": "ください", "Korean": "번역", "Cyrillic": "ы", "Devanagari": "अनुवाद"}
