@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from echelon_configs import Configuration
-from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Full, NewJob, Verb, submit
+from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Full, NewJob, Refusal, Verb, submit
 
 from .draft import Drafter
 from .errors import QueueFull, SubmitInvalid
@@ -37,13 +37,13 @@ def drafts_of(configuration: Configuration, jobs: Iterable[JobLike], target: str
             raise exc.within(f"jobs[{number}]") from exc
 
 
-def submits(drafts: Sequence[NewJob]) -> Iterator[tuple[int, Verb[list[bool] | Full]]]:
+def submits(drafts: Sequence[NewJob]) -> Iterator[tuple[int, Verb[list[bool] | Refusal]]]:
     """The calls, each with the number of jobs that were sent before it."""
     for sent in range(0, len(drafts), MOST_JOBS_A_CALL):
         yield sent, submit(drafts[sent : sent + MOST_JOBS_A_CALL])
 
 
-def accepted(reply: list[bool] | Full, job_ids: Sequence[str], sent: int) -> None:
+def accepted(reply: list[bool] | Refusal, job_ids: Sequence[str], sent: int) -> None:
     """Raises QueueFull when they were not."""
     if isinstance(reply, Full):
         raise QueueFull(reply, job_ids, job_ids[:sent])

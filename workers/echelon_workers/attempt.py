@@ -224,7 +224,8 @@ async def report(runtime: "Runtime", context: Context, outcome: Outcome, decisio
     if decision.verdict == "move":
         line = f"{result.code}: on to {decision.queue} in {decision.delay_ms} ms ({decision.because})"
         return End("moved", line, fallback=decision.queue)
-    return End("dead", f"{result.code}: {result.message} ({decision.because})")
+    ended = "expired" if decision.verdict == "expire" else result.code
+    return End("dead", f"{ended}: {result.message} ({decision.because})")
 
 
 def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: Decision) -> Finish:
@@ -248,9 +249,12 @@ def _finish(runtime: "Runtime", context: Context, outcome: Outcome, decision: De
     else:
         error = result.to_json()
         entry |= {"error": error, "delay_ms": decision.delay_ms}
-        payload = compact({**error, "because": decision.because} if decision.verdict == "bury" else error)
-        dies = grant.foreign and decision.verdict == "bury"
-        foreign = celery_failure(grant.id, f"{result.code}: {result.message}") if dies else ""
+        if ends := decision.verdict in ("bury", "expire"):
+            error = {**error, "because": decision.because}
+        if decision.verdict == "expire":
+            error |= {"code": "expired", "message": f"its deadline passed while it ran ({result.code})"}
+        payload = compact(error)
+        foreign = celery_failure(grant.id, f"{error['code']}: {error['message']}") if ends and grant.foreign else ""
     return Finish(
         id=grant.id,
         lease=grant.lease,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ Stop = Literal["cancel", "return", "lost"]
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """One granted job, asked for at `asked_at` (`time.monotonic`).
+    """One granted job, asked for at `asked_at`, whose lease is good until `good_until` (both `time.monotonic`).
 
     `task` runs it; `sent` says that its call is on its way, `stop` why it was stopped, `done` that its end is on
     record.
@@ -22,6 +22,7 @@ class Held:
 
     grant: Grant
     asked_at: float
+    good_until: float
     task: "asyncio.Task[None] | None" = None
     stop: Stop | None = None
     sent: bool = False
@@ -29,13 +30,14 @@ class Held:
 
     @property
     def lapsed(self) -> bool:
-        """Whether its grant is too old for a call to be made on it: the call might arrive out of its window.
+        """Whether its grant is too old for a call to be made on it: the call might arrive out of its window, or its
+        lease has not been renewed and may be another worker's by now.
 
-        It counts from before the grant was given, on this machine's monotonic clock, so no clock needs to be right; a
+        Both count from before Redis was asked, on this machine's monotonic clock, so no clock needs to be right; a
         process that was stopped has grown older too.
         """
-        within_ms = self.grant.use_within_ms
-        return within_ms is not None and (time.monotonic() - self.asked_at) * 1000 > within_ms
+        within_ms, now = self.grant.use_within_ms, time.monotonic()
+        return now > self.good_until or (within_ms is not None and (now - self.asked_at) * 1000 > within_ms)
 
     def halt(self, why: Stop) -> None:
         """Stop the job's attempt: its call is closed, and the attempt settles the job as `why` says."""
@@ -48,7 +50,8 @@ class Held:
 class Hand:
     """The held jobs of one worker, found by lease, by job and by the task that runs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
         #: granted under a rate, and not yet sent: these have to be sent at once
         self.urgent = 0
         self._by_lease: dict[tuple[str, str], Held] = {}
@@ -63,7 +66,7 @@ class Hand:
 
     def take_up(self, grant: Grant, asked_at: float) -> Held:
         """A grant came in: hold it."""
-        held = self._by_lease[(grant.id, grant.lease)] = Held(grant, asked_at)
+        held = self._by_lease[(grant.id, grant.lease)] = Held(grant, asked_at, asked_at + self._lease_s)
         self.urgent += grant.use_within_ms is not None
         return held
 
@@ -101,6 +104,12 @@ class Hand:
         if held is not None and self._by_job.get(held.grant.id) is task:
             del self._by_job[held.grant.id]
         return held
+
+    def renewed(self, leases: Iterable[tuple[str, str]], asked_at: float) -> None:
+        """Redis was asked to renew these leases, and did so unless it says otherwise."""
+        for lease in leases:
+            if (held := self._by_lease.get(lease)) is not None:
+                held.good_until = asked_at + self._lease_s
 
     def leases(self) -> list[tuple[str, str]]:
         """The leases to renew."""

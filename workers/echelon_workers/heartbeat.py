@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from celery.utils.log import get_logger
@@ -41,9 +42,14 @@ class Heartbeat:
             part = leases[first : first + MOST_A_CALL]
             told_ms = int(runtime.settings.lease_s * 2000)
             beat = renew(runtime.name, self._about(), told_ms, part, runtime.terms, runtime.callable)
+            asked_at = time.monotonic()
             told = await runtime.ledger.run(beat)
+            runtime.hand.renewed(part, asked_at)
             for lost in told.lost:
                 self._stop(*lost)
+            for unwanted in told.unwanted:  # its publish may have got lost
+                if (held := runtime.hand.of(*unwanted)) is not None:
+                    held.halt("cancel")
             if told.revision not in (None, runtime.revision):  # its publish may have got lost
                 runtime.look_for_revision()
 

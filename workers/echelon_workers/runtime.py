@@ -24,6 +24,7 @@ from .hand import Hand
 from .health import Health
 from .heartbeat import Heartbeat
 from .ledger import revisions
+from .ledger.arrival import arrives
 from .ledger.client import AsyncLedger, Ledger
 from .ledger.ending import close_within, end_tasks
 from .ledger.verbs import readmit
@@ -55,7 +56,7 @@ class Runtime:
         self.hostname = hostname
         #: this incarnation of the worker; a restarted one is another
         self.name = f"{hostname}:{os.getpid()}:{uuid4().hex[:8]}"
-        self.hand = Hand()
+        self.hand = Hand(settings.lease_s)
         self.delivery = Delivery(self, self.hand)
         self.revision = 0
         #: what Celery's side does about a new revision (`Consumer.revised`)
@@ -77,7 +78,8 @@ class Runtime:
 
     async def start(self) -> None:
         """Connect, read the configuration in force, and begin to beat. Raises redis.RedisError, NothingPublished."""
-        self.ledger = AsyncLedger(self.settings.address)
+        address = self.settings.address
+        self.ledger = AsyncLedger(address, address.async_client(connected=arrives(address.keys)))
         self.outbox = Outbox(AsyncLedger(self.settings.address))
         revision = await revisions.current_async(self.ledger)
         if revision is None:
@@ -98,8 +100,18 @@ class Runtime:
         self.in_background(Health(self).run(), vital=True)
         self.in_background(Scoring(self).run(), vital=True)
         keys = self.ledger.keys
-        hear = {keys.of("wake", self.name): self.taker.wake, keys.of("published"): self.look_for_revision}
+        hear = {
+            keys.of("wake", self.name): lambda _: self.taker.wake(),
+            keys.of("published"): lambda _: self.look_for_revision(),
+            keys.of("unwanted", self.name): self._hear_unwanted,
+        }
         self.in_background(listen(self.ledger, hear), vital=True)
+
+    def _hear_unwanted(self, said: bytes) -> None:
+        """Somebody cancels a job that this worker runs: its id and its lease."""
+        held = self.hand.of(*said.decode(errors="replace").partition(" ")[::2])
+        if held is not None:
+            held.halt("cancel")
 
     def _adopt(self, revision: revisions.Revision) -> None:
         self.revision = revision.number

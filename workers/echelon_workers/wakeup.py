@@ -12,8 +12,9 @@ from .ledger.client import AsyncLedger
 logger = get_logger(__name__)
 
 
-async def listen(ledger: AsyncLedger, hear: Mapping[str, Callable[[], None]]) -> None:
-    """Call what belongs to a channel for every publish on it, until cancelled.
+async def listen(ledger: AsyncLedger, hear: Mapping[str, Callable[[bytes], None]]) -> None:
+    """Call what belongs to a channel with every message that is published on it, and with an empty one whenever it is
+    listened to anew, until cancelled.
 
     A lost connection is made anew; the safety poll of the take loop covers the meantime.
     """
@@ -22,7 +23,8 @@ async def listen(ledger: AsyncLedger, hear: Mapping[str, Callable[[], None]]) ->
         try:
             await pubsub.subscribe(*hear)
             async for message in pubsub.listen():
-                hear[message["channel"].decode()]()
+                said = message["data"] if message["type"] == "message" else b""
+                hear[message["channel"].decode()](said)
         except (RedisError, OSError) as exc:
             logger.debug("the wake-up connection is made anew: %r", exc)
             await asyncio.sleep(0.1)

@@ -1,6 +1,7 @@
 """The decision after an attempt, and the one before any."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from echelon_configs import Configuration
 from echelon_workers.errors import AttemptFailed, ContentRefused, RateLimited, Retry
@@ -37,8 +38,10 @@ def decide(
     rules = rules_of(configuration, job.home)
     where = _where(failure, rules)
     trail = (*trail, Attempt(job.queue, instance, failure.code, where))
-    if (why := _is_the_end(failure, where, trail, rules, left_ms)) is not None:
+    if (why := _is_the_end(failure, where, trail, rules)) is not None:
         return _buried(why, trail)
+    if left_ms < LEAST_ATTEMPT_MS:
+        return replace(_buried("its deadline has passed", trail), verdict="expire")
     search = Search(
         configuration, job, trail, rules, closed=closed, left_ms=left_ms, retry_after_s=failure.retry_after_s
     )
@@ -63,13 +66,9 @@ def _where(failure: AttemptFailed, rules: Rules) -> Retry:
     return failure.retry
 
 
-def _is_the_end(
-    failure: AttemptFailed, where: Retry, trail: tuple[Attempt, ...], rules: Rules, left_ms: float
-) -> str | None:
+def _is_the_end(failure: AttemptFailed, where: Retry, trail: tuple[Attempt, ...], rules: Rules) -> str | None:
     if where == "nowhere":
         return f"{failure.code} is not tried again"
-    if left_ms < LEAST_ATTEMPT_MS:
-        return "its deadline has passed"
     if len(trail) >= rules.max_attempts:
         return f"all {rules.max_attempts} attempts are spent"
     times = sum(attempt.code == failure.code for attempt in trail)

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from echelon_configs import Node
 from echelon_workers.ledger.job import JobRequest
 
-Verdict = Literal["answer", "retry", "wait", "move", "bury"]
+Verdict = Literal["answer", "retry", "wait", "move", "bury", "expire"]
 
 
 class Delay(NamedTuple):
@@ -46,7 +46,8 @@ class Decision:
     """What becomes of a job.
 
     `answer` it; `retry` it in its queue or `move` it to another (`queue`), there not with the instances in `avoid`,
-    after a delay if there is one; `wait` for its instance to take calls again, which spends no attempt; or `bury` it.
+    after a delay if there is one; `wait` for its instance to take calls again, which spends no attempt; `bury` it; or
+    let it `expire`, when its deadline has passed.
     `strategy` is the name that led there, `because` says why in words, `skipped` what was passed over.
     """
 

@@ -1,8 +1,9 @@
 """Where the cluster's Redis is, and connections to it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
@@ -80,10 +81,19 @@ class Address:
             self._client_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=_retry(retries, Retry)
         )
 
-    def async_client(self, *, timeout_s: float = 5.0, retries: int = 3, connections: int = 16) -> "redis.asyncio.Redis":
-        """A client for one event loop, with at most `connections` connections; as `client` otherwise."""
+    def async_client(
+        self,
+        *,
+        timeout_s: float = 5.0,
+        retries: int = 3,
+        connections: int = 16,
+        connected: Callable[[Any], Awaitable[None]] | None = None,
+    ) -> "redis.asyncio.Redis":
+        """A client for one event loop, with at most `connections` connections; as `client` otherwise. `connected` is
+        called with each connection that is made, in place of its `on_connect`."""
         return redis.asyncio.Redis.from_url(
             self._client_url,
+            redis_connect_func=connected,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=_retry(retries, AsyncRetry),

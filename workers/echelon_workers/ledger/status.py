@@ -35,6 +35,8 @@ class Counts:
     moved: int = 0
     #: jobs that had ended without an answer and were sent again
     redriven: int = 0
+    #: leases that lapsed: their workers died or hung, and calls made on them may still have run at the provider
+    lapsed: int = 0
     #: ends that came after the lease was lost, and were refused
     late: int = 0
     input_tokens: int = 0
@@ -48,7 +50,8 @@ class QueueStatus:
     """One queue. `waiting_by_priority` has the priorities that have jobs waiting; `served_by` counts live workers.
 
     `held_by`: the scope whose limit holds its jobs back at this moment (`echelon:...`, `model:...`), if one does, and
-    `held_since_ms` since when none has started.
+    `held_since_ms` since when none has started. `draining`: it takes no new jobs. `dropped`: it is not in this revision
+    any more, and its jobs wait until they are moved.
     """
 
     name: str
@@ -59,13 +62,15 @@ class QueueStatus:
     paused: bool = False
     held_by: str = ""
     held_since_ms: int = 0
+    draining: bool = False
+    dropped: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """One flat JSON object."""
         shown = {"name": self.name, "kind": self.kind, **asdict(self.counts)}
         by_priority = {str(priority): waiting for priority, waiting in self.waiting_by_priority.items()}
         more = {"served_by": self.served_by, "paused": self.paused, "held_by": self.held_by}
-        more["held_since_ms"] = self.held_since_ms
+        more |= {"held_since_ms": self.held_since_ms, "draining": self.draining, "dropped": self.dropped}
         return {**shown, "waiting_by_priority": by_priority, **more}
 
 
@@ -178,14 +183,18 @@ async def cluster_status_async(
 
 
 def _status(configuration: Configuration, revision: int) -> Verb[ClusterStatus]:
-    queues = [(queue.name, queue.kind) for queue in configuration.queues.values()]
+    known = [(queue.name, queue.kind) for queue in configuration.queues.values()]
     places, scopes = waiting_places(configuration), list(limits_of(configuration))
 
     def read(reply: list[Any]) -> ClusterStatus:
         now_ms = int(reply[0])
         workers = tuple(sorted(_workers(reply[2], now_ms), key=lambda worker: worker.name))
-        rows, scope_rows = reply[3 : 3 + len(queues)], reply[3 + len(queues) :]
-        found = tuple(_queue(*queue, row, workers) for queue, row in zip(queues, rows, strict=True))
+        queues = [*known, *((name.decode(), _kind(name.decode())) for name in reply[3])]
+        rows, scope_rows = reply[4 : 4 + len(queues)], reply[4 + len(queues) :]
+        found = tuple(
+            _queue(*queue, row, workers, is_dropped=place >= len(known))
+            for place, (queue, row) in enumerate(zip(queues, rows, strict=True))
+        )
         return ClusterStatus(
             revision=revision,
             now_ms=now_ms,
@@ -201,7 +210,7 @@ def _status(configuration: Configuration, revision: int) -> Verb[ClusterStatus]:
             ),
         )
 
-    args: list[str | bytes | int | float] = [len(queues), " ".join(FIELDS), *(name for name, _ in queues)]
+    args: list[str | bytes | int | float] = [len(known), " ".join(FIELDS), *(name for name, _ in known)]
     for scope in scopes:
         args += (scope, " ".join(places.get(scope, ())))
     return Verb(script("status"), args, read)
@@ -237,8 +246,16 @@ def _rate(algorithm: str, unit: str, size: str, span: str, effective: str, used:
     )
 
 
-def _queue(name: str, kind: str, row: list[Any], workers: Sequence[WorkerStatus]) -> QueueStatus:
-    lengths, parked, running, delayed, totals, paused, held_by, held_since = row
+def _kind(queue: str) -> str:
+    """What a queue was that the configuration does not have any more."""
+    kind = queue.partition(".")[0]
+    return kind if kind in ("pool", "model") else "echelon"
+
+
+def _queue(
+    name: str, kind: str, row: list[Any], workers: Sequence[WorkerStatus], *, is_dropped: bool = False
+) -> QueueStatus:
+    lengths, parked, running, delayed, totals, paused, held_by, held_since, draining = row
     since = {key.decode(): value.decode() for key, value in zip(totals[::2], totals[1::2], strict=True)}
     # A total this version does not know is another version's business.
     known = {key: int(since[key]) for key in _SINCE & since.keys()}
@@ -252,6 +269,8 @@ def _queue(name: str, kind: str, row: list[Any], workers: Sequence[WorkerStatus]
         paused=bool(paused),
         held_by=held_by.decode() if sum(lengths) else "",
         held_since_ms=int(held_since) if sum(lengths) else 0,
+        draining=bool(draining),
+        dropped=is_dropped,
     )
 
 

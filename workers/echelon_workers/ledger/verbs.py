@@ -17,6 +17,9 @@ T = TypeVar("T")
 #: A script call is bounded: longer work loops outside, so that no script holds Redis for long.
 MOST_JOBS_A_CALL = 500
 
+#: Each may have to be looked for in its queue.
+MOST_CANCELS_A_CALL = 100
+
 #: How many values take's reply has for each grant.
 GRANT_FIELDS = 15
 
@@ -27,8 +30,10 @@ INBOX = "celery"
 Ending = Literal["return", "unused", "bury", "cancel"]
 #: What redrive says of a job: it is queued again; or why it is not (`lua/redrive.lua`).
 Redriven = Literal["done", "not ended", "answered", "unknown", "no job", "no queue"]
+#: What cancel says of a job: that it is cancelled, that its worker stops it, or the state in which it has ended.
+Cancelled = Literal["cancelled", "stopping", "answered", "dead", "expired", "unknown"]
 #: `hold`: every instance of its queue is out and there is nowhere to go, so the job stays the first where it is.
-Decision = Literal["answer", "retry", "wait", "move", "hold", "bury"]
+Decision = Literal["answer", "retry", "wait", "move", "hold", "bury", "expire"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,24 @@ class Full:
 
 
 @dataclass(frozen=True, slots=True)
+class Draining:
+    """This queue takes no new jobs."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherJob:
+    """This id is that of another job: another target or another request."""
+
+    id: str
+
+
+#: Why nothing of a submit was accepted.
+Refusal = Full | Draining | OtherJob
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """One job that take handed to this worker, with the lease that proves it.
 
@@ -113,10 +136,21 @@ class Taken:
 @dataclass(frozen=True, slots=True)
 class Renewed:
     """The reply of one heartbeat. `revision`: of the configuration in force, None without one; `lost`: leases that are
-    another's by now, each as job id and lease."""
+    another's by now, each as job id and lease; `unwanted`: those whose jobs are to be cancelled."""
 
     revision: int | None
     lost: list[tuple[str, str]]
+    unwanted: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Relocated:
+    """What one relocate came to: how many jobs it moved, how many are left; `is_known`: whether there is such a
+    target."""
+
+    moved: int
+    left: int
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,10 +208,10 @@ class Terms:
     inbox: str = INBOX
 
 
-def submit(jobs: Sequence[NewJob], *, adopted: bytes = b"") -> Verb[list[bool] | Full]:
+def submit(jobs: Sequence[NewJob], *, adopted: bytes = b"") -> Verb[list[bool] | Refusal]:
     """Accept new jobs, at most 500, all or none.
 
-    The reply says of each whether it is new (True) or was known already; or where there is no room for them.
+    The reply says of each whether it is new (True) or was known already; or why none of them was accepted.
     """
     if len(jobs) > MOST_JOBS_A_CALL:
         raise ValueError(f"{len(jobs)} jobs in one call (would be right: at most {MOST_JOBS_A_CALL})")
@@ -188,9 +222,13 @@ def submit(jobs: Sequence[NewJob], *, adopted: bytes = b"") -> Verb[list[bool] |
     return Verb(script("submit"), args, _read_submitted)
 
 
-def _read_submitted(reply: list[bytes]) -> list[bool] | Full:
+def _read_submitted(reply: list[bytes]) -> list[bool] | Refusal:
     if reply and reply[0] == b"full":
         return Full(reply[1].decode(), *(int(number) for number in reply[2:5]))
+    if reply and reply[0] == b"draining":
+        return Draining(reply[1].decode())
+    if reply and reply[0] == b"other":
+        return OtherJob(reply[1].decode())
     return [answer == b"new" for answer in reply]
 
 
@@ -278,7 +316,8 @@ def renew(
 
 
 def _read_renewed(reply: list[bytes]) -> Renewed:
-    return Renewed(int(reply[0]) if reply[0] else None, _read_pairs(reply[1:]))
+    end = 2 + 2 * int(reply[1])
+    return Renewed(int(reply[0]) if reply[0] else None, _read_pairs(reply[2:end]), _read_pairs(reply[end:]))
 
 
 def readmit(instances: Sequence[str]) -> Verb[int]:
@@ -286,9 +325,34 @@ def readmit(instances: Sequence[str]) -> Verb[int]:
     return Verb(script("steer"), ["readmit", *(f"model:{instance}" for instance in instances)], int)
 
 
-def steer(order: Literal["pause", "resume"], queues: Sequence[str]) -> Verb[int]:
-    """Pause queues or let them go on. The reply says how many of them that changed."""
+#: What can be ordered of a queue.
+Order = Literal["pause", "drain", "resume"]
+
+
+def steer(order: Order, queues: Sequence[str]) -> Verb[int]:
+    """Pause queues, drain them, or let them go on. The reply says how many of them that changed."""
     return Verb(script("steer"), [order, *queues], int)
+
+
+def cancel(
+    ids: Sequence[str], reason: str, *, retention_ms: int = 86_400_000, remember_ms: int = 0
+) -> Verb[list[Cancelled]]:
+    """Cancel jobs, at most 100. `reason` is JSON; an id that is not known is remembered for `remember_ms`."""
+    if len(ids) > MOST_CANCELS_A_CALL:
+        raise ValueError(f"{len(ids)} jobs in one call (would be right: at most {MOST_CANCELS_A_CALL})")
+    args: list[str | bytes | int | float] = [retention_ms, reason, remember_ms, *ids]
+    return Verb(script("cancel"), args, lambda reply: [answer.decode() for answer in reply])
+
+
+def relocate(source: str, target: str, *, most: int = MOST_JOBS_A_CALL) -> Verb["Relocated"]:
+    """Move jobs that wait in one queue, or are delayed, to another, in their order; at most so many of them."""
+    return Verb(script("relocate"), [source, target, most], _read_relocated)
+
+
+def _read_relocated(reply: list[bytes]) -> "Relocated":
+    if reply[0] == b"no queue":
+        return Relocated(0, 0, False)
+    return Relocated(int(reply[0]), int(reply[1]))
 
 
 def redrive(ids: Sequence[str], *, token: str = "") -> Verb[list[Redriven]]:

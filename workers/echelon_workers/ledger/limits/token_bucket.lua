@@ -20,6 +20,7 @@ algorithms.token_bucket = {
   end,
   write = function(s, m, now) keep_level(s, m, s.level - s.started, now) end,
   unused = function(s, m, now) keep_level(s, m, math.min(m.size, level_of(s, m, now) + 1), now) end,
+  charge = function(s, m, lost_ms, now) keep_level(s, m, level_of(s, m, now) - lost_ms * m.span, now) end,
   used = function(s, m, now) return m.size - level_of(s, m, now) end,
   -- The provider's own bucket is empty, so ours is.
   refused = function(s, m, now) keep_level(s, m, 0, now) end,

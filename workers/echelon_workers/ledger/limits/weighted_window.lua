@@ -48,6 +48,12 @@ algorithms.weighted_window = {
     redis.call('PEXPIRE', key, m.span)
     redis.call('HSET', K.scope..s.name, 'tu', string.format('%.0f', s.sum))
   end,
+  charge = function(s, m, lost_ms, now)
+    local tokens = math.ceil(m.size * math.min(1, lost_ms / m.span))
+    redis.call('ZADD', K.tokens..s.name, now, 'forgotten '..string.format('%.0f', now)..' '..tokens)
+    redis.call('PEXPIRE', K.tokens..s.name, m.span)
+    redis.call('HINCRBY', K.scope..s.name, 'tu', tokens)
+  end,
   used = function(s, m, now) return sum_of(s, m, now) end,
   refused = function(s, m, now) lower(s, 0.9 * share_of(s, now), now) end,
 }

@@ -3,7 +3,7 @@
 -- Guarantee: exactly once. A repeated call answers 'done' as the first did; a holder whose lease is no longer
 -- the job's changes nothing, is counted, and is told 'late'.
 -- KEYS  own prefix, queue prefix
--- ARGV  id, lease, decision (answer | retry | wait | move | hold | bury), payload (the answer or the error as JSON), trail entry,
+-- ARGV  id, lease, decision (answer | retry | wait | move | hold | bury | expire), payload (the answer or the error as JSON), trail entry,
 --       delay ms (retry, wait, move), instances to avoid or '' (retry, move), retention ms, foreign result or '',
 --       input tokens, output tokens, cost in USD, tokens that count against its limits or '' (nobody knows), what the
 --       provider stated of its limits ('requests a minute, how many are left, tokens a minute', each or -) or '', what this
@@ -13,12 +13,16 @@
 -- reply 'done' or 'late'
 --@ time places scopes breaker lease provider outcomes
 local id, lease, decision, payload = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local queue, priority = held(id, lease)
+local queue, priority, cancel = held(id, lease)
 local now = server_now()
 if not queue then
   if priority == 'late' then
-    local home = redis.call('HGET', K.job..id, 'queue')
-    if home then redis.call('HINCRBY', K.totals..home, 'late', 1) end
+    local r = redis.call('HMGET', K.job..id, 'queue', 'late')
+    if r[1] and r[2] ~= lease then
+      redis.call('HINCRBY', K.totals..r[1], 'late', 1)
+      redis.call('HSET', K.job..id, 'late', lease)
+      note(id, noted('late', 'lease', lease, 'outcome', decision == 'answer' and 'answered' or ARGV[17]))
+    end
   end
   return priority
 end
@@ -37,24 +41,27 @@ if decision ~= 'wait' and instance ~= '' then
   redis.call('HDEL', K.scope..'model:'..instance, 'nl')
 end
 if ARGV[14] ~= '' then stated(instance, ARGV[14], tonumber(r[2]) or now, now) end
-if ARGV[5] ~= '' then redis.call('HSET', job, 'trail', (redis.call('HGET', job, 'trail') or '')..ARGV[5]..'\n') end
+if ARGV[5] ~= '' then note(id, ARGV[5]) end
 if decision == 'answer' then
   if tonumber(ARGV[11]) > 0 then answered_with(instance, tonumber(ARGV[11])) end
-  to_end(id, queue, 'answered', 'answer', payload, now, tonumber(ARGV[8]))
+  to_end(id, queue, 'running', 'answered', 'answer', payload, tonumber(ARGV[8]), 'answered')
   foreign_result(id, ARGV[9])
-elseif decision == 'bury' then
-  to_end(id, queue, 'dead', 'error', payload, now, tonumber(ARGV[8]))
+elseif decision == 'bury' or decision == 'expire' then
+  local expired = decision == 'expire'
+  to_end(id, queue, 'running', expired and 'expired' or 'dead', 'error', payload, tonumber(ARGV[8]), expired and 'its deadline passed' or ARGV[17])
   foreign_result(id, ARGV[9])
+elseif cancelled_instead(id, queue, 'running', cancel) then
+  decision = 'cancelled'
 elseif decision == 'wait' then
   -- The provider said: not now. That spends no attempt. The job goes on elsewhere, or is the first here.
   rest(instance, now, tonumber(ARGV[6]))
   redis.call('HINCRBY', totals, 'limited', 1)
   redis.call('HSET', job, 'error', payload)
-  to_head(id, queue, priority)
+  to_head(id, queue, priority, ARGV[17])
 elseif decision == 'hold' then
   -- Every instance here is out, and there is nowhere to go: it stays the first, and is asked again after a while.
   redis.call('HSET', job, 'stays', now + tonumber(ARGV[6]))
-  to_head(id, queue, priority)
+  to_head(id, queue, priority, 'its instances are out')
 elseif decision == 'move' then
   redis.call('HSET', job, 'error', payload, 'avoid', ARGV[7], 'strategy', ARGV[19], 'stays', 0)
   redis.call('HINCRBY', totals, 'moved', 1)
@@ -67,15 +74,20 @@ elseif decision == 'move' then
   redis.call('LTRIM', K.history, 0, 999)
   local delay = tonumber(ARGV[6])
   redis.call('HSET', job, 'queue', ARGV[18])
-  if delay > 0 then to_delay(id, ARGV[18], now + delay) else to_guests(id, ARGV[18]) end
+  if delay > 0 then
+    to_delay(id, ARGV[18], 'running', now + delay, ARGV[17])
+  else
+    -- The last of that queue's guests.
+    into_list('LPUSH', id, ARGV[18], GUESTS, 'running', ARGV[17], redis.call('HGET', job, 'node'))
+  end
 else
   redis.call('HSET', job, 'error', payload, 'avoid', ARGV[7])
   redis.call('HINCRBY', totals, 'retries', 1)
   local delay = tonumber(ARGV[6])
-  if delay > 0 then to_delay(id, queue, now + delay) else to_head(id, queue, priority) end
+  if delay > 0 then to_delay(id, queue, 'running', now + delay, ARGV[17]) else to_head(id, queue, priority, ARGV[17]) end
 end
-if strategy ~= '' and (decision == 'answer' or decision == 'bury') then
-  redis.call('HINCRBY', K.moves, decision..' '..strategy, 1)
+if strategy ~= '' and (decision == 'answer' or decision == 'bury' or decision == 'expire') then
+  redis.call('HINCRBY', K.moves, (decision == 'answer' and 'answer ' or 'bury ')..strategy, 1)
 end
 -- Last, and never in the way: what is added up comes from a provider.
 if instance ~= '' then redis.pcall('HINCRBY', totals, 'attempts', 1) end

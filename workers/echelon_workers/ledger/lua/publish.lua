@@ -1,7 +1,8 @@
 #!lua
 -- publish: put a configuration in force. What take reads of it (limits and plans) changes in the same step, so a
 -- changed limit binds the whole cluster between two jobs.
--- Guarantee: the same digest again is the same revision; what is in use of a limit stays as it is.
+-- Guarantee: the same digest again is the same revision; what is in use of a limit stays as it is. Queues that it does not have any
+-- more keep their jobs, and are remembered as dropped.
 -- KEYS  own prefix, queue prefix
 -- ARGV  digest, document, '1' to let one that is in force stay, how many scopes, then for each scope: its name, how
 --       many fields, and these; then for each queue: its name, its plan
@@ -15,7 +16,10 @@ for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do
   probes[name] = redis.call('HGET', K.scope..name, 'bh')
   redis.call('HDEL', K.scope..name, 'cl', 'meters', 'qs', 'qn', 'bt', 'br', 'bh')
 end
-for _, queue in ipairs(redis.call('SMEMBERS', K.plans)) do redis.call('DEL', K.plan..queue) end
+for _, queue in ipairs(redis.call('SMEMBERS', K.plans)) do
+  redis.call('DEL', K.plan..queue)
+  redis.call('SADD', K.dropped, queue)
+end
 redis.call('DEL', K.scopes, K.plans, K.blocked)
 local i = 5
 for _ = 1, tonumber(ARGV[4]) do
@@ -34,6 +38,7 @@ end
 while i < #ARGV do
   redis.call('SET', K.plan..ARGV[i], ARGV[i + 1])
   redis.call('SADD', K.plans, ARGV[i])
+  redis.call('SREM', K.dropped, ARGV[i])
   i = i + 2
 end
 local number = redis.call('HINCRBY', K.revision, 'number', 1)

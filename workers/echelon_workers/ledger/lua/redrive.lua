@@ -22,20 +22,20 @@ local function send_again(id, r)
   local lasts = (tonumber(r.deadline) or 0) - created
   local line = '{"decision":"redrive","at_ms":'..string.format('%.0f', now)..',"state":"'..r.state..'","created_ms":'
     ..string.format('%.0f', created)..',"ended_ms":'..(r.ended or '0')..',"reason":'
-    ..string.gsub(r.error and r.error ~= '' and r.error or 'null', '\n', ' ')..'}\n'
-  redis.call('HSET', job, 'state', 'queued', 'queue', home, 'created', now, 'deadline', lasts > 0 and now + lasts or 0,
-    'trail', (r.trail or '')..line, 'redrive', token)
+    ..string.gsub(r.error and r.error ~= '' and r.error or 'null', '\n', ' ')..'}'
+  enter(id, r.state, 'queued', 'sent again', r.node, 'queue', home, 'created', now, 'deadline', lasts > 0 and now + lasts or 0, 'redrive', token)
+  if lasts > 0 then redis.call('ZADD', K.deadlines, now + lasts, id) end
+  note(id, line)
   redis.call('HDEL', job, 'attempts', 'lapses', 'avoid', 'strategy', 'stays', 'error', 'ended', 'waits', 'since', 'started',
-    'worker', 'instance', 'probe')
+    'worker', 'instance', 'probe', 'cancel', 'late')
   redis.call('PERSIST', job)
   redis.call('ZREM', K.dead, id)
   if r.foreign == '1' then redis.call('DEL', K.result..id) end
-  node_waits(r.node, 1)
   redis.call('HINCRBY', K.totals..home, 'redriven', 1)
   sent[home] = (sent[home] or 0) + 1
 end
 
-local FIELDS = { 'state', 'home', 'priority', 'created', 'deadline', 'node', 'ended', 'error', 'trail', 'foreign', 'redrive' }
+local FIELDS = { 'state', 'home', 'priority', 'created', 'deadline', 'node', 'ended', 'error', 'foreign', 'redrive' }
 for i = 2, #ARGV do
   local id, r = ARGV[i], {}
   local values = redis.pcall('HMGET', K.job..id, unpack(FIELDS))

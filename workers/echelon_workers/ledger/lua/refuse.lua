@@ -10,6 +10,6 @@ local now = server_now()
 redis.call('ZREM', K.adopting, raw)
 if redis.call('EXISTS', K.job..id) == 1 then return 'known' end
 redis.call('HSET', K.job..id, 'queue', ARGV[3], 'home', ARGV[3], 'created', now, 'foreign', '1', 'raw', raw)
-to_end(id, ARGV[3], 'dead', 'error', ARGV[4], now, tonumber(ARGV[5]))
+to_end(id, ARGV[3], nil, 'dead', 'error', ARGV[4], tonumber(ARGV[5]), 'refused')
 foreign_result(id, ARGV[6])
 return 'done'

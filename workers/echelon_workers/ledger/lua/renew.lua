@@ -1,18 +1,24 @@
 #!lua flags=allow-oom
 -- renew: one worker's heartbeat. It extends the leases of what its pool holds in its hand, and nothing else;
--- then it reaps: leases that lapsed, of jobs and of probes, and delays that are over.
+-- then it reaps: leases that lapsed, of jobs and of probes, delays that are over, and deadlines that have passed.
 -- Guarantee: a lease that is no longer the job's is not extended, and is named in the reply.
 -- KEYS  own prefix, queue prefix
 -- ARGV  worker, lease ms, poison, retention ms, what the worker says of itself (JSON), how long that holds in ms,
 --       inbox queue, the instances it has keys for separated by commas, then for each job: id, lease
--- reply the number of the revision in force or '', then the leases that are lost: id and lease of each
---@ time places scopes breaker lease probes
+-- reply the number of the revision in force or '', how many leases are lost, id and lease of each, then id and lease of each job
+--       that is to be cancelled
+--@ time places scopes breaker lease leaving probes
 local worker, now = ARGV[1], server_now()
-local lost = { redis.call('HGET', K.revision, 'number') or '' }
+local lost, unwanted = {}, {}
 for i = 9, #ARGV, 2 do
   local id, lease = ARGV[i], ARGV[i + 1]
-  if held(id, lease) then
+  local queue, _, cancel = held(id, lease)
+  if queue then
     redis.call('ZADD', K.running, 'XX', now + tonumber(ARGV[2]), id)
+    if cancel then
+      unwanted[#unwanted + 1] = id
+      unwanted[#unwanted + 1] = lease
+    end
   else
     lost[#lost + 1] = id
     lost[#lost + 1] = lease
@@ -26,8 +32,13 @@ redis.call('ZREMRANGEBYSCORE', K.dead, '-inf', now - tonumber(ARGV[4])) -- their
 lapse(now, 200, tonumber(ARGV[3]), tonumber(ARGV[4]))
 lapse_probes(now)
 promote(now, 200)
+expire(now, 200, tonumber(ARGV[4]))
 for _, raw in ipairs(redis.call('ZRANGEBYSCORE', K.adopting, '-inf', now, 'LIMIT', 0, 20)) do
   redis.call('ZREM', K.adopting, raw)
   redis.call('RPUSH', list_of(ARGV[7], 0), raw)
 end
-return lost
+local reply = { redis.call('HGET', K.revision, 'number') or '', tostring(#lost / 2) }
+for _, told in ipairs({ lost, unwanted }) do
+  for _, value in ipairs(told) do reply[#reply + 1] = value end
+end
+return reply

@@ -10,15 +10,20 @@ local now = server_now()
 local reply = {}
 for i = 2, #ARGV, 5 do
   local id, lease, ending = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local queue, priority = held(id, lease)
+  local queue, priority, cancel = held(id, lease)
   if not queue then
     reply[#reply + 1] = priority
   else
     give_back(id, lease, queue, now, nil, ending == 'unused')
     if ending == 'return' or ending == 'unused' then
-      to_head(id, queue, priority)
+      to_head(id, queue, priority, ending == 'unused' and 'its grant was not used' or 'its worker gave it back')
+    elseif ending == 'bury' then
+      to_end(id, queue, 'running', 'dead', 'error', ARGV[i + 3], tonumber(ARGV[1]), 'it could not be run')
+      foreign_result(id, ARGV[i + 4])
     else
-      to_end(id, queue, ending == 'bury' and 'dead' or 'cancelled', 'error', ARGV[i + 3], now, tonumber(ARGV[1]))
+      if not cancelled_instead(id, queue, 'running', cancel) then
+        to_end(id, queue, 'running', 'cancelled', 'error', ARGV[i + 3], tonumber(ARGV[1]), 'cancelled')
+      end
       foreign_result(id, ARGV[i + 4])
     end
     reply[#reply + 1] = 'done'

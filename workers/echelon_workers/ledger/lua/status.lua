@@ -4,15 +4,15 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  how many queues, the fields of a scope that say how an instance is, queue names, then for each scope: its name, the queues whose jobs wait for it
 -- reply server time in ms; INFO (server and memory); workers: name, last heartbeat, what it says of itself, three a
---       worker, for those whose entry has not expired; then for each queue: the lengths of its lists of priority 0 to 9,
---       how many are parked for their nodes or guests from another queue, running, delayed, its totals (field, value, ...), 1 if it is paused, the
---       scope that holds its jobs back or '', and since when; then for each scope: its limit of attempts in flight, how
---       many are, how many jobs may wait, how many do, when one more may start ('' when one ends), until when its
---       provider wants no calls, tokens used beyond what was reserved, and its meters: algorithm, unit, size, span,
---       size at present, used; and of an instance those fields
+--       worker, for those whose entry has not expired; queues of earlier revisions that still have jobs; then for each queue, these
+--       last: the lengths of its lists of priority 0 to 9, how many are parked for their nodes or guests from another queue, running,
+--       delayed, its totals (field, value, ...), 1 if it is paused, the scope that holds its jobs back or '', since when, and 1 if
+--       it drains; then for each scope: its limit of attempts in flight, how many are, how many jobs may wait, how many do, when
+--       one more may start ('' when one ends), until when its provider wants no calls, tokens used beyond what was reserved,
+--       and its meters: algorithm, unit, size, span, size at present, used; and of an instance those fields
 --@ time places scopes
-local t = redis.call('TIME')
-local now = math.max(t[1] * 1000 + math.floor(t[2] / 1000), tonumber(redis.call('GET', K.clock) or '0'))
+local t, clock = redis.call('TIME'), redis.call('MGET', K.clock, K.ahead)
+local now = math.max(t[1] * 1000 + math.floor(t[2] / 1000) + tonumber(clock[2] or '0'), tonumber(clock[1] or '0'))
 this_moment = now
 local workers = {}
 local beats = redis.call('ZRANGE', K.workers, 0, -1, 'WITHSCORES')
@@ -33,7 +33,11 @@ local function length(list)
   local n = redis.pcall('LLEN', list)
   return type(n) == 'number' and n or 0
 end
-local reply = { string.format('%.0f', now), redis.call('INFO', 'server')..redis.call('INFO', 'memory'), workers }
+local dropped = {}
+for _, queue in ipairs(redis.call('SMEMBERS', K.dropped)) do
+  if queue_waits(queue) + (where['running:'..queue] or 0) + (where['delayed:'..queue] or 0) > 0 then dropped[#dropped + 1] = queue end
+end
+local reply = { string.format('%.0f', now), redis.call('INFO', 'server')..redis.call('INFO', 'memory'), workers, dropped }
 local waits, about = {}, {}
 for name in string.gmatch(ARGV[2], '%S+') do about[#about + 1] = name end
 
@@ -49,7 +53,8 @@ local function add_queue(queue)
   local at, since, binds = string.match(redis.call('HGET', K.blocked, queue) or '', '^(%d+) %S+ (%d+) (.*)$')
   if not at or tonumber(at) + 1000 < now then since, binds = '0', '' end
   reply[#reply + 1] = { lengths, parked[queue] or 0, where['running:'..queue] or 0, where['delayed:'..queue] or 0,
-    redis.call('HGETALL', K.totals..queue), redis.call('SISMEMBER', K.paused, queue), binds, since }
+    redis.call('HGETALL', K.totals..queue), redis.call('SISMEMBER', K.paused, queue), binds, since,
+    redis.call('SISMEMBER', K.draining, queue) }
 end
 
 local function add_scope(name, queues)
@@ -68,5 +73,6 @@ local function add_scope(name, queues)
 end
 
 for i = 3, tonumber(ARGV[1]) + 2 do add_queue(ARGV[i]) end
+for _, queue in ipairs(dropped) do add_queue(queue) end
 for i = tonumber(ARGV[1]) + 3, #ARGV, 2 do add_scope(ARGV[i], ARGV[i + 1]) end
 return reply

@@ -1,13 +1,15 @@
 #!lua
 -- submit: write the records of new jobs and push their ids onto their queues.
--- Guarantee: a job id is accepted once; a repeated call changes nothing and says 'known'. All or nothing.
+-- Guarantee: a job id is accepted once; a repeated call changes nothing and says 'known'. All or nothing: where an id is known as that of
+-- another job, or a queue takes no new ones, nothing is written.
 -- KEYS  own prefix, queue prefix
 -- ARGV  the raw message being adopted or '', fields a job, then for each job:
 --       id, queue, priority, deadline (ms from now, below 0 if it has passed, 0 for none), target, node, foreign ('1' or ''),
 --       its size ('input tokens, those in the worst case, tokens of the answer or 0'), options, request
 -- reply for each job: 'new' or 'known'; or, when they would be more than may wait somewhere, and nothing was written:
---       'full', the scope, how many may wait there, how many do, in how many ms there will be room
---@ time places pace
+--       'full', the scope, how many may wait there, how many do, in how many ms there will be room; or 'other', the id;
+--       or 'draining', the queue
+--@ time places leaving cancelling pace
 local raw, width = ARGV[1], tonumber(ARGV[2])
 -- Nothing has started lately: nobody knows when there will be room.
 local UNKNOWN_MS, LONGEST_MS = 5000, 3600000
@@ -25,8 +27,13 @@ for i = 3, #ARGV, width do
       return redis.error_reply('WRONGTYPE the queue '..queue..' is a '..types[list]..' in Redis, not a list')
     end
   end
-  known[id] = redis.call('EXISTS', K.job..id) == 1
+  local there = redis.call('HMGET', K.job..id, 'state', 'target', 'node', 'options', 'request')
+  known[id] = there[1] and true
+  if known[id] and raw == '' and (there[2] ~= ARGV[i + 4] or there[3] ~= node or there[4] ~= ARGV[i + 8] or there[5] ~= ARGV[i + 9]) then
+    return { 'other', id }
+  end
   if not known[id] then
+    if raw == '' and not under[queue] and redis.call('SISMEMBER', K.draining, queue) == 1 then return { 'draining', queue } end
     local nodes = under[queue] or {}
     under[queue], nodes[node] = nodes, (nodes[node] or 0) + 1
   end
@@ -67,26 +74,34 @@ if raw == '' then
   end
 end
 
-local reply, fresh, pushed = {}, {}, {}
+local reply, fresh, pushed, due = {}, {}, {}, {}
 for i = 3, #ARGV, width do
-  local id, queue, priority, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local id, queue, priority, wait, node = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 5]
   if known[id] then
     reply[#reply + 1] = 'known'
   else
     known[id] = true -- should it be there twice
-    redis.call('HSET', K.job..id, 'state', 'queued', 'queue', queue, 'home', queue, 'priority', priority, 'created', now,
-      'deadline', wait ~= 0 and now + wait or 0, 'target', ARGV[i + 4], 'node', ARGV[i + 5], 'foreign', ARGV[i + 6],
+    enter(id, nil, 'queued', 'submitted', node, 'queue', queue, 'home', queue, 'priority', priority, 'created', now,
+      'deadline', wait ~= 0 and now + wait or 0, 'target', ARGV[i + 4], 'node', node, 'foreign', ARGV[i + 6],
       'size', ARGV[i + 7], 'options', ARGV[i + 8], 'request', ARGV[i + 9])
+    if wait ~= 0 then
+      due[#due + 1] = now + wait
+      due[#due + 1] = id
+    end
     local list = list_of(queue, tonumber(priority))
     pushed[list] = pushed[list] or {}
     pushed[list][#pushed[list] + 1] = id
     fresh[queue] = (fresh[queue] or 0) + 1
-    node_waits(ARGV[i + 5], 1)
     reply[#reply + 1] = 'new'
   end
 end
 for list, ids in pairs(pushed) do redis.call('LPUSH', list, unpack(ids)) end
-if raw ~= '' then redis.call('ZREM', K.adopting, raw) end
+if #due > 0 then redis.call('ZADD', K.deadlines, unpack(due)) end
+if raw ~= '' then
+  redis.call('ZREM', K.adopting, raw)
+  -- Its sender revoked it before it got here.
+  if fresh[ARGV[4]] and redis.call('DEL', K.revoked..ARGV[3]) == 1 then cancel(ARGV[3], DAY_MS, REVOKED) end
+end
 for queue, many in pairs(fresh) do
   redis.call('HINCRBY', K.totals..queue, 'submitted', many)
   wake(queue, many)

@@ -40,7 +40,7 @@ local function refusal()
   local names, again = {}, math.huge
   for i = FIRST, #ARGV, 2 do names[#names + 1] = ARGV[i] end
   if before[1] and (before[1] ~= claimed or before[1] == seq) or #names == 0 or #names > 1000 then return end
-  for _, due in ipairs({ K.running, K.delayed, K.parks }) do
+  for _, due in ipairs({ K.running, K.delayed, K.parks, K.deadlines }) do
     local at = tonumber(redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2])
     if at and at <= now then return end
     if at and due ~= K.running and at < again then again = at end
@@ -63,7 +63,7 @@ end
 local no = refusal()
 if no then return no end
 
---@ scopes breaker lease turns heads members pace
+--@ scopes breaker lease leaving turns heads members pace
 local reply, raws, out = {}, {}, {}
 local again, passed_over, broken = math.huge, 0, {}
 
@@ -86,7 +86,7 @@ if before[1] and before[1] ~= claimed then
       tell(id, lease)
     elseif queue then
       give_back(id, lease, queue, now, 0, true)
-      to_head(id, queue, priority)
+      to_head(id, queue, priority, 'the reply of its take was lost')
     end
   end
 end
@@ -116,9 +116,8 @@ end
 -- tokens reserves them, so that small jobs of other queues do not pass it for ever; one that fits no limit stands aside.
 local function put_back(id, list, q, node, tokens_at, binds, full)
   if tokens_at == NEVER then
-    node_waits(node and node.id, -1)
     redis.call('HSET', K.job..id, 'waits', binds, 'since', now)
-    to_delay(id, q.name, now + NEVER_FITS_MS)
+    to_delay(id, q.name, 'queued', now + NEVER_FITS_MS, 'it fits no limit now', node and node.id)
     passed_over = passed_over + 1
     return
   end
@@ -141,9 +140,9 @@ local function put_back(id, list, q, node, tokens_at, binds, full)
 end
 
 -- A job is granted: it runs from now on. Without an instance it is only handed out to be sent elsewhere, and holds nothing.
-local function hand_out(id, q, instance, home, names, more)
+local function hand_out(id, q, node, instance, home, names, more)
   local lease = redis.call('HINCRBY', K.job..id, 'lease', 1)
-  redis.call('HSET', K.job..id, 'state', 'running', 'queue', q.name, 'worker', worker, 'started', now,
+  enter(id, 'queued', 'running', 'taken', node, 'queue', q.name, 'worker', worker, 'started', now,
     'instance', instance, 'via', home, 'scopes', names, 'within', more.within or '', 'reserved', more.reserved or '',
     'keeps', more.keeps and 1 or '',
     'probe', more.probe or '')
@@ -158,8 +157,7 @@ end
 -- Handed out to be sent elsewhere, unless it was found lately that the job has to stay.
 local function sent_elsewhere(id, q, node, stays)
   if (tonumber(stays) or 0) > now then return false end
-  node_waits(node, -1)
-  hand_out(id, q, '', '', '', {})
+  hand_out(id, q, node, '', '', '', {})
   return true
 end
 
@@ -172,8 +170,8 @@ local function start(id, list, q, all_out)
   if r[1] ~= 'queued' then return 0 end
   local deadline = tonumber(r[2]) or 0
   if deadline > 0 and deadline <= now then
-    node_waits(r[4], -1)
-    to_end(id, q.name, 'expired', 'error', '{"code":"expired","message":"its deadline passed while it waited"}', now, keep)
+    to_end(id, q.name, 'queued', 'expired', 'error', '{"code":"expired","message":"its deadline passed while it waited"}', keep,
+      'its deadline passed', r[4])
     foreign_failure(id, 'expired: its deadline passed while it waited')
     return 0
   end
@@ -210,9 +208,8 @@ local function start(id, list, q, all_out)
     names = names..' '..node.name
     within = math.min(within or math.huge, node.within or math.huge)
     if within == math.huge then within = nil end
-    node_waits(r[4], -1)
   end
-  local entry = hand_out(id, q, member.instance, member.home, names,
+  local entry = hand_out(id, q, r[4], member.instance, member.home, names,
     { within = within, reserved = tokens > 0 and tokens, keeps = member.keeps, probe = member.model and member.model.open_until and member.model.phase })
   for _, s in ipairs(member.scopes) do
     use(s, tokens, entry)
@@ -297,6 +294,7 @@ end
 if not repeated then
   lapse(now, 20, poison, keep)
   promote(now, 100)
+  expire(now, 50, keep)
   local queues = {}
   local odd = tonumber(seq) % 2 == 1
   for i = FIRST, #ARGV, 2 do queues[#queues + 1] = { name = ARGV[i], instances = ARGV[i + 1], guests_next = odd } end
@@ -342,7 +340,8 @@ end
 
 local due = redis.call('ZRANGE', K.delayed, 0, 0, 'WITHSCORES')[2]
 local look = redis.call('ZRANGE', K.parks, 0, 0, 'WITHSCORES')[2]
-again = math.min(again, tonumber(due) or again, tonumber(look) or again)
+local expires = redis.call('ZRANGE', K.deadlines, 0, 0, 'WITHSCORES')[2]
+again = math.min(again, tonumber(due) or again, tonumber(look) or again, tonumber(expires) or again)
 local head = { string.format('%.0f', now), again < math.huge and string.format('%.0f', math.max(0, again - now)) or '',
   table.concat(broken, ' '), table.concat(redis.call('ZRANGEBYSCORE', K.out, now, '+inf'), ' '), #raws }
 for _, raw in ipairs(raws) do head[#head + 1] = raw end

@@ -1,10 +1,10 @@
 -- Leases: (job id, delivery counter). The counter is minted by take, one per attempt: it is the fence.
 
--- Is this lease still the job's? Returns its record's queue and priority when it is, and otherwise why not:
--- 'done' if this very lease was settled before (a repeated call), 'late' if the job has gone on without it.
+-- Is this lease still the job's? Returns its record's queue and priority when it is, and whether somebody wants it cancelled; otherwise
+-- why not: 'done' if this very lease was settled before (a repeated call), 'late' if the job has gone on without it.
 local function held(id, lease)
-  local r = redis.call('HMGET', K.job..id, 'lease', 'state', 'queue', 'priority', 'settled')
-  if r[1] == lease and r[2] == 'running' then return r[3], r[4] end
+  local r = redis.call('HMGET', K.job..id, 'lease', 'state', 'queue', 'priority', 'settled', 'cancel')
+  if r[1] == lease and r[2] == 'running' then return r[3], r[4], r[6] end
   return nil, (r[5] == lease) and 'done' or 'late'
 end
 
@@ -26,26 +26,28 @@ local function give_back(id, lease, queue, now, tokens, unused)
   redis.call('HSET', K.job..id, 'settled', lease)
 end
 
--- Leases that lapsed: their worker is dead or stopped. The jobs go back to the head of their queues; one that
--- has outlived `poison` leases kills its workers and is buried.
+-- Leases that lapsed: their worker is dead or stopped. The jobs go back to the head of their queues; one that has outlived `poison`
+-- leases kills its workers and is buried. A call that was made on such a lease may still be under way at the provider.
 local function lapse(now, most, poison, keep)
   local ids = redis.call('ZRANGEBYSCORE', K.running, '-inf', now, 'LIMIT', 0, most)
+  if #ids == 0 or now < (tonumber(redis.call('GET', K.calm)) or 0) then return end
   for _, id in ipairs(ids) do
-    local r = redis.call('HMGET', K.job..id, 'queue', 'priority', 'lease', 'worker')
-    if not r[1] then
-      redis.call('ZREM', K.running, id)
+    local r = redis.call('HMGET', K.job..id, 'queue', 'priority', 'lease', 'worker', 'state', 'instance', 'started')
+    if r[5] ~= 'running' then
+      redis.call('ZREM', K.running, id) -- its record was deleted or written to: the doctor counts anew what it held
     else
       give_back(id, '', r[1], now)
+      note(id, noted('lapse', 'queue', r[1], 'instance', r[6] or '', 'worker', r[4] or '', 'lease', r[3], 'started_ms', tonumber(r[7]) or 0))
+      redis.call('HINCRBY', K.totals..r[1], 'lapsed', 1)
       if redis.call('HINCRBY', K.job..id, 'lapses', 1) >= poison then
         local why = '{"code":"poison","message":"its lease lapsed '..poison..' times: it stops its workers"}'
-        to_end(id, r[1], 'dead', 'error', why, now, keep)
+        to_end(id, r[1], 'running', 'dead', 'error', why, keep, 'poison')
         foreign_failure(id, 'poison: its lease lapsed '..poison..' times')
       else
-        to_head(id, r[1], r[2])
+        to_head(id, r[1], r[2], 'its lease lapsed')
       end
     end
   end
-  return #ids
 end
 
 -- Parked jobs whose node has permits again go to the head of their queue, the oldest first.
@@ -57,7 +59,10 @@ local function unpark(now, most)
       local free = s.limit > 0 and s.limit - s.used or most
       ids = redis.call('ZPOPMIN', K.parked..place, math.min(most, free))
     end
-    for i = #ids - 1, 1, -2 do to_head(ids[i], queue, redis.call('HGET', K.job..ids[i], 'priority')) end
+    for i = #ids - 1, 1, -2 do 
+      local r = redis.call('HMGET', K.job..ids[i], 'priority', 'state')
+      if r[2] == 'queued' then to_head(ids[i], queue, r[1], 'its node has a permit') end
+    end
     if redis.call('EXISTS', K.parked..place) == 0 then
       redis.call('ZREM', K.parks, place)
     else
@@ -71,10 +76,10 @@ end
 local function promote(now, most)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', now, 'LIMIT', 0, most)) do
     redis.call('ZREM', K.delayed, id)
-    local r = redis.call('HMGET', K.job..id, 'queue', 'priority')
-    if r[1] then
+    local r = redis.call('HMGET', K.job..id, 'queue', 'priority', 'state')
+    if r[3] == 'delayed' then
       redis.call('HINCRBY', K.counts, 'delayed:'..r[1], -1)
-      to_head(id, r[1], r[2])
+      to_head(id, r[1], r[2], 'its delay is over')
     end
   end
   unpark(now, most)

@@ -1,4 +1,12 @@
--- Where a job is. It is in exactly one place: a queue's list, parked beside it, `running`, `delayed`, or ended (dead, ...).
+-- Where a job is. It is in exactly one place: a queue's list, parked beside it, `running`, `delayed`, or ended (dead, ...). Every change
+-- of its state goes through `enter`, which keeps the rules of docs/job-life.md and writes why (`cause`) and when (`at`).
+local LIFE = {
+  queued = ' queued delayed running dead cancelled expired ', delayed = ' queued delayed cancelled expired ',
+  running = ' queued delayed running answered dead cancelled expired ',
+  answered = '', dead = ' queued ', cancelled = ' queued ', expired = ' queued ',
+}
+-- A trail that has grown longer than this loses its oldest lines.
+local LONGEST_TRAIL = 65536
 
 -- Wake workers that found this queue empty or blocked, at most `many`; returns how many. One whose connection is gone receives
 -- nothing (PUBLISH answers 0) and is passed over; the safety poll covers one that dies at this very moment.
@@ -50,51 +58,90 @@ local function how_many_wait(name, queues)
   return waiting
 end
 
-local function to_delay(id, queue, due)
-  redis.call('HSET', K.job..id, 'state', 'delayed')
-  redis.call('ZADD', K.delayed, due, id)
-  redis.call('HINCRBY', K.counts, 'delayed:'..queue, 1)
+-- Whether a job's life goes that way. A record without a state is a new one.
+local function may_enter(from, to)
+  return not from or (LIFE[from] and string.find(LIFE[from], ' '..to..' ', 1, true)) and true or false
 end
 
--- The head of a queue is the right end of its list: kombu pushes left and pops right. A list that somebody made something
--- else of cannot take it: the job is delayed, and tried again until the key is mended.
-local function to_head(id, queue, priority)
-  local r = redis.call('HMGET', K.job..id, 'state', 'node', 'home')
-  local list = r[3] and r[3] ~= queue and GUESTS or tonumber(priority) or 0
-  local pushed = redis.pcall('RPUSH', list_of(queue, list), id)
-  if type(pushed) == 'table' then
-    if r[1] == 'queued' then node_waits(r[2], -1) end
-    return to_delay(id, queue, (tonumber(redis.call('GET', K.clock)) or 0) + 10000)
-  end
-  if r[1] ~= 'queued' then node_waits(r[2], 1) end
-  redis.call('HSET', K.job..id, 'state', 'queued')
-  redis.call('HDEL', K.job..id, 'waits', 'since')
-  wake(queue, 1)
+-- A job goes from one state to another, with what else changes in its record. False, and nothing is written, where its life
+-- does not go that way: somebody wrote to Redis.
+local function enter(id, from, to, cause, node, ...)
+  if not may_enter(from, to) then return false end
+  if from == 'queued' and to ~= 'queued' then node_waits(node, -1) end
+  if to == 'queued' and from ~= 'queued' then node_waits(node, 1) end
+  redis.call('HSET', K.job..id, 'state', to, 'cause', cause, 'at', this_moment, ...)
+  return true
 end
 
--- Where a job falls back to, and its record says already that it is: it is the last of that queue's guests.
-local function to_guests(id, queue)
-  local pushed = redis.pcall('LPUSH', list_of(queue, GUESTS), id)
-  if type(pushed) == 'table' then
-    return to_delay(id, queue, (tonumber(redis.call('GET', K.clock)) or 0) + 10000)
-  end
-  node_waits(redis.call('HGET', K.job..id, 'node'), 1)
-  redis.call('HSET', K.job..id, 'state', 'queued')
-  redis.call('HDEL', K.job..id, 'waits', 'since')
-  wake(queue, 1)
+-- A line about a job, among its attempts in its trail: what `noted` makes.
+local function note(id, line)
+  local trail = (redis.call('HGET', K.job..id, 'trail') or '')..line..'\n'
+  while #trail > LONGEST_TRAIL do trail = string.sub(trail, (string.find(trail, '\n', 1, true) or #trail) + 1) end
+  redis.call('HSET', K.job..id, 'trail', trail)
 end
+
+local function noted(decision, ...)
+  local fields, values = {}, { ... }
+  for i = 1, #values, 2 do
+    local value = tostring(values[i + 1])
+    fields[#fields + 1] = string.format(',"%s":%s', values[i], type(values[i + 1]) == 'number' and string.format('%.0f', values[i + 1])
+      or '"'..string.gsub(value, '[%c"\\]', '?')..'"')
+  end
+  return '{"decision":"'..decision..'","at_ms":'..string.format('%.0f', this_moment)..table.concat(fields)..'}'
+end
+
+local foreign_failure
 
 -- An end for good: answered, dead, cancelled or expired. Whoever waits is told; the record stays for `keep` ms.
-local function to_end(id, queue, state, field, value, now, keep)
-  redis.call('HSET', K.job..id, 'state', state, 'ended', now, field, value)
+local function to_end(id, queue, from, state, field, value, keep, cause, node)
+  if not enter(id, from, state, cause, node, 'ended', this_moment, field, value) then return false end
   redis.call('PEXPIRE', K.job..id, keep)
-  if state == 'dead' then redis.call('ZADD', K.dead, now, id) end
+  redis.call('ZREM', K.deadlines, id)
+  if state == 'dead' then redis.call('ZADD', K.dead, this_moment, id) end
   redis.call('HINCRBY', K.totals..queue, state, 1)
   redis.call('PUBLISH', K.ended..id, state)
+  return true
+end
+
+-- Somebody wanted a job cancelled while it ran (its field `cancel`: how long its record then stays, and the reason): that is its end,
+-- wherever else it was to go.
+local function cancelled_instead(id, queue, from, asked, node)
+  if not asked then return false end
+  local keep, reason = string.match(asked, '^(%d+) (.*)$')
+  redis.call('HDEL', K.job..id, 'cancel')
+  to_end(id, queue, from, 'cancelled', 'error', reason, tonumber(keep), 'cancelled', node)
+  foreign_failure(id, 'cancelled')
+  return true
+end
+
+local function to_delay(id, queue, from, due, cause, node)
+  if not enter(id, from, 'delayed', cause, node) then return false end
+  redis.call('ZADD', K.delayed, due, id)
+  redis.call('HINCRBY', K.counts, 'delayed:'..queue, 1)
+  return true
+end
+
+-- Into one of a queue's lists, at its head or its end. A list that somebody made something else of cannot take it: the job is
+-- delayed, and tried again until the key is mended.
+local function into_list(command, id, queue, list, from, cause, node)
+  local pushed = redis.pcall(command, list_of(queue, list), id)
+  if type(pushed) == 'table' then return to_delay(id, queue, from, this_moment + 10000, 'its queue is no list', node) end
+  enter(id, from, 'queued', cause, node)
+  redis.call('HDEL', K.job..id, 'waits', 'since')
+  wake(queue, 1)
+  return true
+end
+
+-- The head of a queue is the right end of its list: kombu pushes left and pops right.
+local function to_head(id, queue, priority, cause)
+  local r = redis.call('HMGET', K.job..id, 'state', 'node', 'home', 'cancel')
+  if not r[1] or not may_enter(r[1], 'queued') then return false end
+  if cancelled_instead(id, queue, r[1], r[4], r[2]) then return false end
+  return into_list('RPUSH', id, queue, r[3] and r[3] ~= queue and GUESTS or tonumber(priority) or 0, r[1], cause, r[2])
 end
 
 -- A job that ended without a worker: its sender, if it is a foreign Celery client, is told all the same.
-local function foreign_failure(id, message)
+foreign_failure = function(id, message)
   if redis.call('HGET', K.job..id, 'foreign') ~= '1' then return end
   local result = '{"status":"FAILURE","result":{"exc_type":"RuntimeError","exc_message":["'..message..'"],'
     ..'"exc_module":"builtins"},"traceback":null,"children":[],"date_done":null,"task_id":"'..id..'"}'

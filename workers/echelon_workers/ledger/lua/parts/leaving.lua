@@ -1,0 +1,51 @@
+-- Leaving a place from its middle: for a job that is cancelled, expires or is moved while it waits.
+-- A list is searched so far from each of its ends. An id further in stays there; take passes it over, because its record says that
+-- the job is not queued any more.
+local SEARCHED = 10000
+
+-- Out of whichever place a queued job is in.
+local function leave_queue(id, queue, priority, node, home)
+  local own = home and home ~= queue and GUESTS or tonumber(priority) or 0
+  if node and node ~= '' and redis.call('ZREM', K.parked..queue..' '..node, id) == 1 then return end
+  local list = list_of(queue, own)
+  for _, from in ipairs({ -1, 1 }) do
+    local at = redis.pcall('LPOS', list, id, 'RANK', from, 'MAXLEN', SEARCHED)
+    if type(at) == 'number' then
+      redis.call('LREM', list, from, id)
+      return
+    end
+  end
+end
+
+-- Out of the place where a job waits: a queue, or the delay. What it held is nothing.
+local function leave(id, r)
+  if r.state == 'delayed' then
+    if redis.call('ZREM', K.delayed, id) == 1 then redis.call('HINCRBY', K.counts, 'delayed:'..r.queue, -1) end
+  else
+    leave_queue(id, r.queue, r.priority, r.node, r.home)
+  end
+end
+
+local function place_of(id)
+  local r = redis.pcall('HMGET', K.job..id, 'state', 'queue', 'priority', 'node', 'home')
+  if r.err or not r[1] then return nil end
+  return { state = r[1], queue = r[2] or '', priority = r[3], node = r[4], home = r[5] }
+end
+
+-- Jobs whose deadline has passed while they waited; one that runs is stopped by its worker.
+local function expire(now, most, keep)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines, '-inf', now, 'LIMIT', 0, most)) do
+    local r = place_of(id)
+    if r and r.state == 'running' then
+      redis.call('ZADD', K.deadlines, now + 5000, id)
+    else
+      redis.call('ZREM', K.deadlines, id)
+    end
+    if r and (r.state == 'queued' or r.state == 'delayed') then
+      leave(id, r)
+      to_end(id, r.queue, r.state, 'expired', 'error', '{"code":"expired","message":"its deadline passed while it waited"}', keep,
+        'its deadline passed', r.node)
+      foreign_failure(id, 'expired: its deadline passed while it waited')
+    end
+  end
+end
