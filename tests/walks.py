@@ -51,7 +51,7 @@ def walk(
         failure = script[min(len(path), len(script) - 1)]
         found = decide(configuration, here, trail, failure, instance=instance, left_ms=left_ms, closed=closed)
         path.append((f"{here.queue} {instance}", found))
-        if found.verdict in ("bury", "wait"):
+        if found.ends or found.verdict == "wait":
             return path
         left_ms -= found.delay.most_ms
         trail = (*trail, Attempt(here.queue, instance, failure.code, failure.retry, found.delay.most_ms > 0))

@@ -194,3 +194,19 @@ def test_a_refused_key_takes_its_instance_out_at_once(start: Callable[[], Worker
     before = scene.arrivals()["openai-one"]
     assert {scene.client.result(job, 20).instance for job in more} == {"openai-two"}
     assert scene.arrivals()["openai-one"] == before
+
+
+def test_jobs_that_died_are_answered_when_they_are_sent_again(start: Callable[[], WorkerProcess], scene: Scene) -> None:
+    scene.down("openai-one", "openai-two", "openai-three", code="bad_request")
+    start()
+    jobs = scene.client.submit_many(["say now"] * 3, target=FAST)
+    for job in jobs:
+        with pytest.raises(JobDied):
+            scene.client.result(job, 20)
+    scene.down()
+    assert scene.client.redrive_dead(code="bad_request") == dict.fromkeys(jobs, "done")
+    for job in jobs:
+        assert scene.client.result(job, 20).text == "now"
+    record = scene.client.status(jobs[0])
+    assert (record.attempts, [entry["outcome"] for entry in record.trail]) == (1, ["bad_request", "answered"])
+    assert scene.client.jobs("dead") == []

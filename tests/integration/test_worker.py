@@ -181,6 +181,43 @@ def test_the_jobs_of_a_killed_worker_are_answered_by_another(
     assert counts(ledger) == {}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_gives_back_what_the_first_would_have_waited_for(
+    start: Start, client: Client, ledger: Ledger, arrivals: Arrivals, number: signal.Signals
+) -> None:
+    worker = start(slots=5)
+    jobs = client.submit_many(["nap 60"] * 8, target=FAST)
+    until(lambda: len(arrivals()) == 5, what="five calls are in flight")
+    worker.send(number)
+    until(lambda: "shutdown" in worker.output().lower(), what="the worker has heard the first")
+    worker.stop(signal.SIGQUIT if number == signal.SIGTERM else number)
+    assert {(client.status(job).state, client.status(job).attempts) for job in jobs} == {("queued", 0)}
+    assert counts(ledger) == {}
+    start()
+    assert client.cluster_status().totals.dead == 0
+
+
+def test_a_worker_that_was_stopped_for_longer_than_its_leases_starts_nothing_and_its_late_answers_are_refused(
+    start: Start, client: Client, ledger: Ledger, arrivals: Arrivals
+) -> None:
+    stopped = start(slots=4, ECHELON_LEASE_S="1")
+    jobs = client.submit_many(["nap 1.5"] * 8, target=FAST)
+    until(lambda: len(arrivals()) == 4, what="four calls are in flight")
+    stopped.send(signal.SIGSTOP)
+    start(slots=8, ECHELON_LEASE_S="1")
+    answers = [client.result(job, 20) for job in jobs]
+    before = arrivals()
+    stopped.send(signal.SIGCONT)
+    until(lambda: client.cluster_status().totals.late == 4, what="its four answers were refused")
+    assert arrivals() == before, "it started nothing when it went on"
+    assert sorted(before.values()) == [1] * 4 + [2] * 4
+    assert [client.result(job) for job in jobs] == answers, "the answers that were accepted stay"
+    assert client.cluster_status().totals.lapsed == 4
+    assert counts(ledger) == {}
+    more = client.submit_many(["say again"] * 20, target=FAST)
+    assert {client.result(job, 20).text for job in more} == {"again"}
+
+
 def test_cut_connections_neither_lose_nor_repeat_a_job(
     start: Start, client: Client, ledger: Ledger, arrivals: Arrivals
 ) -> None:

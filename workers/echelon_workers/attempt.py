@@ -17,6 +17,7 @@ from celery.utils.log import get_logger
 
 from echelon_configs import CallOverrides, CallSettings, Configuration, Instance, Node, Thinking
 
+from .calling import made
 from .decision import ANSWER, Decision, decide
 from .diversion import send_elsewhere
 from .errors import (
@@ -26,7 +27,6 @@ from .errors import (
     ContextTooLong,
     QuotaExhausted,
     RateLimited,
-    TimedOut,
     UnknownFailure,
 )
 from .granted import history_of, job_granted
@@ -156,34 +156,22 @@ async def call(runtime: "Runtime", context: Context) -> Outcome:
         runtime.taker.sent_one()
 
     started_ms, began = runtime.now_ms(), time.monotonic()
-    result: Answer | AttemptFailed
-    headers: Mapping[str, str]
-    try:
-        if not getattr(runtime.providers, "announces_sending", False):
-            sending()
-        async with asyncio.timeout(context.timeout_s + 1.0):
-            answered = await runtime.providers.complete(
-                Call(
-                    instance=context.instance,
-                    request=context.request,
-                    settings=context.settings,
-                    timeout_s=context.timeout_s,
-                    job_id=context.held.grant.id,
-                    attempt=context.number,
-                    sending=sending,
-                )
-            )
-        result, headers = answered.answer, answered.rate_limits
-    except GrantLapsed:
-        raise
-    except AttemptFailed as failure:
-        result, headers = failure, failure.headers
-    except TimeoutError:
-        result, headers = TimedOut(f"no answer within {context.timeout_s:g} s"), {}
-    except Exception as exc:
-        logger.exception("the provider of %s raised what it should not", context.instance.name)
-        result, headers = UnknownFailure(f"{type(exc).__name__} in the provider of {context.instance.name}"), {}
-    return Outcome(result, started_ms, int((time.monotonic() - began) * 1000), stated(headers))
+    said = await made(
+        runtime.providers,
+        Call(
+            instance=context.instance,
+            request=context.request,
+            settings=context.settings,
+            timeout_s=context.timeout_s,
+            job_id=context.held.grant.id,
+            attempt=context.number,
+            sending=sending,
+        ),
+    )
+    took_ms = int((time.monotonic() - began) * 1000)
+    if isinstance(said, AttemptFailed):
+        return Outcome(said, started_ms, took_ms, stated(said.headers))
+    return Outcome(said.answer, started_ms, took_ms, stated(said.rate_limits))
 
 
 def judge(context: Context, outcome: Outcome, closed: Collection[str] = ()) -> Decision:

@@ -10,21 +10,15 @@ a job's does. Which probes are due, and whether there are permits for them, is d
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
 from echelon_configs import CallOverrides, Instance, Thinking
 
-from .errors import (
-    AttemptFailed,
-    ConnectionFailed,
-    RateLimited,
-    ServerFailed,
-    TimedOut,
-    UnknownFailure,
-)
+from .calling import made
+from .errors import AttemptFailed, ConnectionFailed, RateLimited, ServerFailed, TimedOut
 from .ledger.job import JobRequest
 from .ledger.probing import EndedProbe, PaidProbe, Probe, Verdict, end_probes, pay_probe, start_probes
 from .providers import Call, GrantLapsed
@@ -139,8 +133,6 @@ class Health:
             self._end(instance.name, paid.fence, await self._call(instance, paid, asked_at))
 
     async def _call(self, instance: Instance, paid: PaidProbe, asked_at: float) -> Found:
-        providers: Any = self._runtime.providers
-
         def sending() -> None:
             within_ms = paid.use_within_ms
             if within_ms is not None and (time.monotonic() - asked_at) * 1000 > within_ms:
@@ -154,20 +146,13 @@ class Health:
             sending=sending,
         )
         try:
-            if not getattr(providers, "announces_sending", False):
-                sending()
-            async with asyncio.timeout(PAID_TIMEOUT_S + 1.0):
-                usage = (await providers.complete(call)).answer.usage
-            return Found(verdict="ok", code="ok", tokens=usage.input_tokens + usage.output_tokens)
+            said = await made(self._runtime.providers, call)
         except GrantLapsed:
             return Found(verdict="unused", code="unclear")
-        except AttemptFailed as failure:
-            return said_by(failure)
-        except TimeoutError:
-            return said_by(TimedOut("no answer to a probe"))
-        except Exception as exc:
-            logger.exception("the provider of %s raised what it should not", instance.name)
-            return said_by(UnknownFailure(type(exc).__name__))
+        if isinstance(said, AttemptFailed):
+            return said_by(said)
+        usage = said.answer.usage
+        return Found(verdict="ok", code="ok", tokens=usage.input_tokens + usage.output_tokens)
 
     def _end(self, instance: str, fence: str, found: Found) -> None:
         if found.verdict == "failed":

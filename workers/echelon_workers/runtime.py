@@ -15,7 +15,7 @@ from uuid import uuid4
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from echelon_configs import Configuration, ConfigurationInvalid, load
+from echelon_configs import Configuration, ConfigurationInvalid, Instance, load
 
 from .attempt import put_away
 from .delivery import Deliver, Delivery
@@ -70,6 +70,7 @@ class Runtime:
         self.out: frozenset[str] = frozenset()
         self._clock_offset_ms = 0.0
         self._has_readmitted = False
+        self._preparing: object = None
         self._background: set[asyncio.Task[None]] = set()
         self._finishing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -183,35 +184,38 @@ class Runtime:
         self.served = tuple(queue for queue, _ in served)
         names = {name for instances in usable.values() for name in instances}
         self.callable = tuple(sorted(names))
-        self.in_background(self._serve_prepared(served, names, deliver))
+        instances = [self.configuration.instances[name] for name in self.callable]
+        self.in_background(self._serve_prepared(served, instances, deliver))
 
-    async def _serve_prepared(self, served: list[tuple[str, str]], names: set[str], deliver: Deliver) -> None:
-        await self._prepare(names)
-        await self._readmit(names)
-        self.taker.serve(served, lambda grant, asked_at: self.delivery.hand_over(grant, asked_at, deliver))
+    async def _serve_prepared(self, served: list[tuple[str, str]], instances: list[Instance], deliver: Deliver) -> None:
+        self._preparing = mine = object()
+        await self._prepare(instances)
+        await self._readmit(instances)
+        if self._preparing is mine:  # else it was told meanwhile to serve others
+            self.taker.serve(served, lambda grant, asked_at: self.delivery.hand_over(grant, asked_at, deliver))
 
     def _usable(self, queue: str) -> list[str]:
         """The queue's instances that this worker has a key for, each once."""
         names = dict.fromkeys(member.instance for member in self.configuration.queues[queue].members)
         return [name for name in names if self.providers.has_key(self.configuration.instances[name])]
 
-    async def _readmit(self, names: set[str]) -> None:
+    async def _readmit(self, instances: list[Instance]) -> None:
         """A worker that has just started may have another key than the one that was refused."""
         if self._has_readmitted:
             return
         self._has_readmitted = True
         try:
-            await self.ledger.run(readmit(sorted(names)))
+            await self.ledger.run(readmit([instance.name for instance in instances]))
         except (RedisError, OSError) as exc:
             logger.warning("instances whose key was refused stay out until the configuration is published: %s", exc)
 
-    async def _prepare(self, names: set[str]) -> None:
+    async def _prepare(self, instances: list[Instance]) -> None:
         """Load what the instances need before the first job is taken, and not beside it."""
-        for name in sorted(names):
+        for instance in instances:
             try:
-                await asyncio.to_thread(self.providers.prepare, [self.configuration.instances[name]])
+                await asyncio.to_thread(self.providers.prepare, [instance])
             except AttemptFailed as exc:
-                logger.warning("instance %s cannot be used: %s", name, exc)
+                logger.warning("instance %s cannot be used: %s", instance.name, exc)
         collect_less()
 
     # Ending

@@ -60,6 +60,11 @@ class Decision:
     skipped: tuple[Skipped, ...] = ()
 
     @property
+    def ends(self) -> bool:
+        """Whether it ends the job."""
+        return self.verdict in ("answer", "bury", "expire")
+
+    @property
     def delay_ms(self) -> int:
         """The delay, once it is drawn; before that, its least."""
         return self.delay.least_ms

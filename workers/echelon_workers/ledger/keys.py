@@ -63,6 +63,7 @@ _NAMES = {
     "out": ("out", "zset instance -> until when its breaker is open"),
     "clock": ("clock", "string: the latest time that a script has seen, so that time never runs back"),
     "ahead": ("ahead", "string: by how many ms the cluster's time is ahead of a server clock that was set back"),
+    "lease": ("lease", "string: how many ms a lease lasts, as the last heartbeat said"),
     "calm": ("calm", "string: until when no lease lapses, because the server was away; expires"),
     "server": ("server", "string: the run id of the server that scripts were last loaded into"),
     "wake": ("wake:", "+ worker, channel: a queue it found empty has a job"),

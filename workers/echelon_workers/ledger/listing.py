@@ -4,12 +4,11 @@ What takes many calls is a walk: it yields verbs and is sent their replies, so t
 an event loop (`Ledger.follow`). Every call looks at a bounded number of jobs; while a walk goes on, so do the jobs.
 """
 
-import json
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from .record import FIELDS, JobRecord, read_record, with_wait
+from .record import FIELDS, JobRecord, read_object, read_record, with_wait
 from .scripts import script
 from .verbs import MOST_JOBS_A_CALL, Redriven, Verb, redrive
 
@@ -131,7 +130,7 @@ def _lists(queues: Sequence[str]) -> Verb[list[_Place]]:
 
 
 def _code(error: bytes | None) -> str:
-    return str(json.loads(error).get("code", "")) if error else ""
+    return str(read_object(error.decode(errors="replace")).get("code", "")) if error else ""
 
 
 def _newness(record: JobRecord) -> int:

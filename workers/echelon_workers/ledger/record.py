@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from .job import Answer
 
 State = Literal["queued", "delayed", "running", "answered", "dead", "cancelled", "expired"]
@@ -14,15 +16,23 @@ ENDED: frozenset[str] = frozenset({"answered", "dead", "cancelled", "expired"})
 
 FIELDS = [
     *("state", "queue", "home", "target", "node", "priority", "created", "deadline", "started", "ended"),
-    *("attempts", "worker", "instance", "error", "answer", "trail", "waits", "since"),
+    *("attempts", "worker", "instance", "error", "answer", "trail", "waits", "since", "cause", "at"),
 ]
+
+#: The decisions of lines in a trail that are no attempts (`note` in lua/parts/places.lua): it was sent again; its lease
+#: lapsed; an end came after that and was refused; it was moved to another queue. And what cannot be read.
+EVENTS: frozenset[str] = frozenset({"redrive", "lapse", "late", "relocate", "unreadable"})
+
+#: A greater number is no time that there will be, and no count; it would not be exact everywhere.
+_GREATEST = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
     """What is known of one job. Times are milliseconds of the cluster's clock since 1970, 0 where there is none yet.
 
-    `trail` has every attempt there ever was, `attempts` those that count: since it was last sent again.
+    It is in its state since `changed_ms`, and `cause` says why, in a few words or by the code of an error. `trail` has
+    every attempt there was (the oldest may be left out), `attempts` those that count: since it was last sent again.
     """
 
     id: str
@@ -42,9 +52,11 @@ class JobRecord:
     error: dict[str, Any] | None = None
     answer: Answer | None = None
     trail: list[dict[str, Any]] = field(default_factory=list)
-    #: the times that it had ended and was sent again: `at_ms`, its `state` then and the `reason` of that, `created_ms`
-    #: and `ended_ms` of that life, and how many entries of the trail were before (`after`)
-    redrives: list[dict[str, Any]] = field(default_factory=list)
+    #: what befell it beside its attempts: each with its `decision` (of EVENTS), `at_ms`, how many entries of the trail
+    #: were before (`after`), and what it says of itself
+    events: list[dict[str, Any]] = field(default_factory=list)
+    cause: str = ""
+    changed_ms: int = 0
     #: the scope (`echelon:...`, `model:...`) whose limit it waits for, or "paused"
     waits_for: str = ""
     waits_since_ms: int = 0
@@ -55,32 +67,47 @@ class JobRecord:
         return self.state in ENDED
 
     @property
+    def redrives(self) -> list[dict[str, Any]]:
+        """The times that it had ended and was sent again: `at_ms`, its `state` then and the `reason` of that,
+        `created_ms` and `ended_ms` of that life, and how many entries of the trail were before (`after`)."""
+        again = [event for event in self.events if event["decision"] == "redrive"]
+        return [{name: value for name, value in event.items() if name != "decision"} for event in again]
+
+    @property
     def waits_from_ms(self) -> int:
         """When it was submitted, or last sent again."""
-        return int(self.redrives[-1]["at_ms"]) if self.redrives else self.created_ms
+        redrives = self.redrives
+        return whole_number(redrives[-1].get("at_ms")) if redrives else self.created_ms
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, the same for the command line and the HTTP API."""
         shown = {name: getattr(self, name) for name in self.__slots__ if name != "answer"}
+        shown["redrives"] = self.redrives
         shown["answer"] = self.answer.model_dump(mode="json") if self.answer else None
         return shown
 
 
 def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
-    """Make a record of the values of FIELDS, in that order; None when there is no such job (any more)."""
+    """Make a record of the values of FIELDS, in that order; None when there is no such job (any more).
+
+    What somebody damaged is shown as far as it can be read.
+    """
     found: Mapping[str, str] = {
-        name: value.decode() for name, value in zip(FIELDS, values, strict=True) if value is not None
+        name: value.decode(errors="replace") for name, value in zip(FIELDS, values, strict=True) if value is not None
     }
     if "state" not in found:
         return None
+    state: Any = found["state"]
+    waits = state in ("queued", "delayed")
+    trail, events = _read_trail(found.get("trail", ""))
+    first = next((event for event in events if event["decision"] == "redrive"), {"created_ms": found.get("created")})
+    answer, error = _read_answer(found.get("answer", ""))
+    if answer is None and error is None and found.get("error"):
+        error = read_object(found["error"])
 
     def number(name: str) -> int:
-        text = found.get(name) or "0"
-        return int(text) if text.lstrip("-").isdigit() else 0
+        return whole_number(found.get(name))
 
-    answer, error = found.get("answer"), found.get("error")
-    state: Any = found["state"]
-    trail, redrives = _read_trail(found.get("trail", ""))
     return JobRecord(
         id=id,
         state=state,
@@ -89,42 +116,69 @@ def read_record(id: str, values: list[bytes | None]) -> JobRecord | None:
         target=found.get("target", ""),
         node=found.get("node", ""),
         priority=number("priority"),
-        created_ms=int(redrives[0]["created_ms"]) if redrives else number("created"),
+        created_ms=whole_number(first.get("created_ms")),
         deadline_ms=number("deadline"),
         started_ms=number("started"),
         ended_ms=number("ended"),
         attempts=number("attempts"),
         worker=found.get("worker", ""),
         instance=found.get("instance", ""),
-        error=_read_json(error) if error and not answer else None,
-        answer=Answer.model_validate_json(answer) if answer else None,
+        error=error,
+        answer=answer,
         trail=trail,
-        redrives=redrives,
-        waits_for=found.get("waits", "") if state in ("queued", "delayed") else "",
-        waits_since_ms=number("since") if state in ("queued", "delayed") else 0,
+        events=events,
+        cause=found.get("cause", ""),
+        changed_ms=number("at"),
+        waits_for=found.get("waits", "") if waits else "",
+        waits_since_ms=number("since") if waits else 0,
     )
 
 
-def _read_json(text: str) -> dict[str, Any]:
-    """An object; what somebody damaged is shown as it is."""
+def whole_number(value: object) -> int:
+    """A whole number that is or stands in `value`; 0 where there is none, or none that can be."""
+    if isinstance(value, float) or not isinstance(value, (int, str)):
+        return 0
+    try:
+        number = int(value)
+    except ValueError:
+        return 0
+    return number if abs(number) < _GREATEST else 0
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """A JSON object; what somebody damaged is shown as it is."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"code": "unreadable", "message": text[:200]}
 
 
+def _read_answer(text: str) -> tuple[Answer | None, dict[str, Any] | None]:
+    """The answer; or that it cannot be read. Neither where there is none."""
+    if not text:
+        return None, None
+    try:
+        return Answer.model_validate_json(text), None
+    except ValidationError:
+        return None, {"code": "unreadable", "message": f"its answer cannot be read: {text[:200]}"}
+
+
 def _read_trail(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The attempts, and between them the times that the job was sent again (`lua/redrive.lua`)."""
+    """The attempts, and between them what befell the job else."""
     trail: list[dict[str, Any]] = []
-    redrives: list[dict[str, Any]] = []
-    for entry in map(_read_json, text.splitlines()):
-        if entry.get("decision") != "redrive":
-            trail.append(entry)
+    events: list[dict[str, Any]] = []
+    for line in text.split("\n"):
+        if not line:
+            continue
+        entry = read_object(line)
+        if "decision" not in entry and entry.get("code") == "unreadable":
+            entry["decision"] = "unreadable"
+        if entry.get("decision") in EVENTS:
+            events.append({**entry, "after": len(trail)})
         else:
-            del entry["decision"]
-            redrives.append({**entry, "after": len(trail)})
-    return trail, redrives
+            trail.append(entry)
+    return trail, events
 
 
 def with_wait(record: JobRecord, mark: bytes | None, paused: bool) -> JobRecord:
@@ -135,7 +189,7 @@ def with_wait(record: JobRecord, mark: bytes | None, paused: bool) -> JobRecord:
         return replace(record, waits_for="paused")
     if mark is None:
         return record
-    _, _, since, scope = (mark.decode().split(" ", 3) + [""] * 4)[:4]
-    if not since.isdigit():  # of an earlier version
+    _, _, since, scope = (mark.decode(errors="replace").split(" ", 3) + [""] * 4)[:4]
+    if not (since_ms := whole_number(since)):  # of an earlier version
         return record
-    return replace(record, waits_for=scope, waits_since_ms=max(int(since), record.waits_from_ms))
+    return replace(record, waits_for=scope, waits_since_ms=max(since_ms, record.waits_from_ms))

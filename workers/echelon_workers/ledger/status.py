@@ -1,9 +1,8 @@
 """The whole cluster at one moment: its queues, its workers and its server, read in one call."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from echelon_configs import Configuration
@@ -11,6 +10,7 @@ from echelon_configs import Configuration
 from .client import AsyncLedger, Ledger
 from .instances import FIELDS, InstanceStatus, instance_status
 from .plan import limits_of, waiting_places
+from .record import read_object
 from .scripts import script
 from .verbs import Verb
 
@@ -182,6 +182,19 @@ async def cluster_status_async(
     return await ledger.run(_status(configuration, revision_number))
 
 
+def dropped_queues() -> Verb[tuple[QueueStatus, ...]]:
+    """The queues of earlier revisions that the one in force does not have, and that still have jobs."""
+
+    def read(reply: list[Any]) -> tuple[QueueStatus, ...]:
+        workers = tuple(_workers(reply[2], int(reply[0])))
+        names = [name.decode() for name in reply[3]]
+        return tuple(
+            _queue(name, _kind(name), row, workers, is_dropped=True) for name, row in zip(names, reply[4:], strict=True)
+        )
+
+    return Verb(script("status"), [0, ""], read)
+
+
 def _status(configuration: Configuration, revision: int) -> Verb[ClusterStatus]:
     known = [(queue.name, queue.kind) for queue in configuration.queues.values()]
     places, scopes = waiting_places(configuration), list(limits_of(configuration))
@@ -258,8 +271,8 @@ def _queue(
     lengths, parked, running, delayed, totals, paused, held_by, held_since, draining = row
     since = {key.decode(): value.decode() for key, value in zip(totals[::2], totals[1::2], strict=True)}
     # A total this version does not know is another version's business.
-    known = {key: int(since[key]) for key in _SINCE & since.keys()}
-    cost = _plain(Decimal(since.get("cost_usd", 0)))
+    known = {key: _whole(since[key]) for key in _SINCE & since.keys()}
+    cost = _plain(_decimal(since.get("cost_usd", "0")))
     return QueueStatus(
         name=name,
         kind=kind,
@@ -275,15 +288,34 @@ def _queue(
 
 
 _SINCE = {each.name for each in fields(Counts)} - {"waiting", "delayed", "running", "cost_usd"}
+#: More than this somebody wrote by hand; it would not be exact to the billionth of a dollar.
+_MOST_USD = Decimal(10) ** 15
 _ABOUT = {each.name for each in fields(WorkerStatus)} - {"name", "queues", "heartbeat_age_ms"}
+
+
+def _whole(text: str) -> int:
+    """A number in Redis; 0 for what somebody damaged."""
+    try:
+        return int(text)
+    except ValueError:
+        return 0
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        return Decimal(0)
+    return found if found.is_finite() and abs(found) < _MOST_USD else Decimal(0)
 
 
 def _workers(reply: list[bytes], now_ms: int) -> Iterator[WorkerStatus]:
     for name, beat, said in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
-        about = json.loads(said)
+        about = read_object(said.decode(errors="replace"))
+        queues = about.get("queues")
         yield WorkerStatus(
             name=name.decode(),
-            queues=tuple(about.get("queues", ())),
+            queues=tuple(queues) if isinstance(queues, list) else (),
             heartbeat_age_ms=max(0, now_ms - int(float(beat))),
             **{key: about[key] for key in _ABOUT & about.keys()},
         )

@@ -28,7 +28,7 @@ def read_trail(trail: str) -> tuple[Attempt, ...]:
         if error and decision != "wait":
             delayed = bool(entry.get("delay_ms"))
             found.append(Attempt(entry["queue"], entry["instance"], error["code"], error["retry"], delayed))
-        if decision in ("bury", "redrive"):
+        if decision in ("bury", "expire", "redrive"):
             found.clear()
     return tuple(found)
 

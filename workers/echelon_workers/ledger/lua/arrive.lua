@@ -11,7 +11,7 @@ if before == ARGV[1] then return 0 end
 local now, lost_ms = server_now(), tonumber(ARGV[2])
 redis.call('SET', K.server, ARGV[1])
 if not before then return 0 end
-redis.call('SET', K.calm, now + CALM_MS, 'PX', CALM_MS)
+keep_calm(now, tonumber(redis.call('GET', K.lease)) or LEASE_MS)
 if lost_ms > 0 then
   for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do
     local s = scope(name)

@@ -24,6 +24,7 @@ for i = 9, #ARGV, 2 do
     lost[#lost + 1] = lease
   end
 end
+redis.call('SET', K.lease, ARGV[2])
 redis.call('SET', K.worker..worker, ARGV[5], 'PX', ARGV[6])
 redis.call('ZADD', K.workers, now, worker)
 for instance in string.gmatch(ARGV[8], '[^,]+') do redis.call('ZADD', K.served, now, instance) end

@@ -165,9 +165,9 @@ end
 -- does not avoid has one. When all instances of its queue are out it is handed out to be sent elsewhere, unless it was found
 -- lately that it has to stay: then it is put aside. Returns 1 if it was handed out.
 local function start(id, list, q, all_out)
-  local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size', 'stays')
+  local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size', 'stays', 'cancel')
   if r.err then redis.call('ZADD', K.dead, now, id) return 0 end
-  if r[1] ~= 'queued' then return 0 end
+  if r[1] ~= 'queued' or cancelled_instead(id, q.name, r[1], r[8], r[4]) then return 0 end
   local deadline = tonumber(r[2]) or 0
   if deadline > 0 and deadline <= now then
     to_end(id, q.name, 'queued', 'expired', 'error', '{"code":"expired","message":"its deadline passed while it waited"}', keep,

@@ -1,19 +1,25 @@
 -- now: integer milliseconds of server time that never run backwards. Where the server's clock was set back, or a failover came to a host
 -- whose clock is behind, time goes on from where it was at the clock's own pace: `ahead` is what it is ahead of that.
 local this_moment = 0
--- Nobody has asked for so long: the server was away, and with it the heartbeats. Leases then get so long to be renewed before any lapses.
-local AWAY_MS, CALM_MS = 10000, 5000
+-- Nobody has asked for as long as a lease lasts (heartbeats come three times as often): the server was away. Leases then get half as
+-- long to be renewed before any lapses.
+local LEASE_MS = 10000
+
+local function keep_calm(now, lease_ms)
+  local calm_ms = math.ceil(lease_ms / 2)
+  redis.call('SET', K.calm, now + calm_ms, 'PX', calm_ms)
+end
 
 local function server_now()
   local t = redis.call('TIME')
-  local r = redis.call('MGET', K.clock, K.ahead)
-  local seen, ahead = tonumber(r[1] or '0'), tonumber(r[2] or '0')
+  local r = redis.call('MGET', K.clock, K.ahead, K.lease)
+  local seen, ahead, lease_ms = tonumber(r[1] or '0'), tonumber(r[2] or '0'), tonumber(r[3]) or LEASE_MS
   local now = t[1] * 1000 + math.floor(t[2] / 1000) + ahead
   if now < seen then
     redis.call('SET', K.ahead, string.format('%.0f', ahead + seen - now))
     now = seen
   elseif now > seen then
-    if seen > 0 and now - seen > AWAY_MS then redis.call('SET', K.calm, now + CALM_MS, 'PX', CALM_MS) end
+    if seen > 0 and now - seen > lease_ms then keep_calm(now, lease_ms) end
     redis.call('SET', K.clock, now)
   end
   this_moment = now
