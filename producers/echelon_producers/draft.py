@@ -18,6 +18,7 @@ MOST_REQUEST_BYTES = 8 * 1024 * 1024
 LONGEST_DEADLINE_S = 30 * 86_400
 #: What a job is told beside its request.
 OPTIONS = frozenset({"id", "target", "node", "priority", "deadline_s", "fallback_groups"})
+_MAY_BE_EMPTY = ("metadata", "tools")
 #: As for the ids that foreign Celery clients choose (echelon_workers/adoption.py).
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _LONGEST_NAME = 300
@@ -79,10 +80,18 @@ def _resolve(configuration: Configuration, target: str | None, node: str | None)
 
 
 def _request(job: Mapping[str, Any]) -> JobRequest:
+    fields = {name: value for name, value in job.items() if name not in OPTIONS}
+    for name in _MAY_BE_EMPTY:
+        if name in fields and fields[name] in ({}, [], ()):
+            del fields[name]  # as if left out
     try:
-        return parse_request({name: value for name, value in job.items() if name not in OPTIONS})
+        request = parse_request(fields)
     except RequestInvalid as exc:
         raise _invalid(exc) from exc
+    if request.metadata:
+        # The same job is written in the same way. (In a JSON schema the order means something: models answer in it.)
+        return request.model_copy(update={"metadata": dict(sorted(request.metadata.items()))})
+    return request
 
 
 def _written(request: JobRequest) -> bytes:
@@ -97,13 +106,13 @@ def _written(request: JobRequest) -> bytes:
 
 def _id(id: object) -> str:
     if id is None:
-        return _new_id()
+        return new_id()
     if not isinstance(id, str) or not _ID.fullmatch(id):
         raise _wrong("id", "not usable (would be right: a string of 1 to 200 of A-Z a-z 0-9 . _ : -)")
     return id
 
 
-def _new_id() -> str:
+def new_id() -> str:
     """A random UUID (version 4), put together as text: by way of a UUID object it would cost three times as much."""
     digits = urandom(16).hex()
     variant = "89ab"[int(digits[16], 16) & 3]

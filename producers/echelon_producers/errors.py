@@ -1,10 +1,12 @@
 """What can go wrong for a producer.
 
     EchelonError
-    ├── Unavailable          Redis cannot be reached: `.job_ids` are safe to submit again, try later
+    ├── Unavailable          Redis cannot be reached, or refuses: `.job_ids` are safe to submit again, try later
     ├── NoConfiguration      nothing is published yet: no cluster has been started on this Redis
     ├── SubmitInvalid        the job is wrong: an unknown target or node, a bad request, a bad option
+    ├── IdempotencyConflict  its id is that of another job: another target, other options or another request
     ├── QueueFull            as many jobs wait already as may: try again after `.retry_after_s`
+    ├── QueueDraining        its queue takes no new jobs
     ├── NotListed            jobs are not listed so: a state that is not, or a limit out of range
     ├── UnknownJob           no such job, or its retention is over
     ├── ResultTimeout        it has not ended yet; it is still on its way
@@ -16,7 +18,7 @@
 The message of each says what is wrong and what would be right.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from echelon_workers.ledger.record import JobRecord
@@ -31,10 +33,10 @@ class EchelonError(Exception):
 
 
 class Unavailable(EchelonError):
-    """Redis cannot be reached or refuses.
+    """Redis cannot be reached, or it refuses: it is full, cannot write its disk, still loads, or is a replica.
 
     `job_ids` are the jobs that a submit was about, in order. Each of them was accepted whole or not at all; given
-    again as the jobs' `id`, none of them runs twice.
+    again as the jobs' `id`, none of them runs twice. Without any, nothing was sent.
     """
 
     def __init__(self, message: str, job_ids: Iterable[str] = ()) -> None:
@@ -63,6 +65,23 @@ class SubmitInvalid(EchelonError, ValueError):
         return SubmitInvalid([(f"{place}.{where}", what) for where, what in self.problems], self.code)
 
 
+class IdempotencyConflict(EchelonError, ValueError):
+    """An id (an idempotency key) was used before for another job: its target, its options or its request differ.
+
+    `job_id` is that id. `job_ids` are the jobs that a submit was about, in order, and `accepted` those of them that
+    were submitted before it came to this one.
+    """
+
+    def __init__(self, job_id: str, job_ids: Iterable[str] = (), accepted: Iterable[str] = ()) -> None:
+        self.job_id = job_id
+        self.job_ids, self.accepted = tuple(job_ids), tuple(accepted)
+        before = _said_accepted(self.accepted, self.job_ids)
+        super().__init__(
+            f"the id {job_id} is that of another job, with another target, other options or another request{before} "
+            "(would be right: another id, another idempotency key, or exactly the same job)"
+        )
+
+
 class QueueFull(EchelonError):
     """More jobs would wait in a scope than its `queue_size` allows.
 
@@ -77,6 +96,19 @@ class QueueFull(EchelonError):
         self.retry_after_s = full.retry_after_ms / 1000
         self.job_ids, self.accepted = tuple(job_ids), tuple(accepted)
         super().__init__(_said_full(self))
+
+
+class QueueDraining(EchelonError):
+    """A queue is being emptied: it takes no new jobs. `queue` is its name; `job_ids` and `accepted` as of QueueFull."""
+
+    def __init__(self, queue: str, job_ids: Iterable[str] = (), accepted: Iterable[str] = ()) -> None:
+        self.queue = queue
+        self.job_ids, self.accepted = tuple(job_ids), tuple(accepted)
+        before = _said_accepted(self.accepted, self.job_ids)
+        super().__init__(
+            f"queue {queue} is being drained and takes no new jobs{before} "
+            f"(would be right: another target, or first `echelon queue resume {queue}`)"
+        )
 
 
 class NotListed(EchelonError, ValueError):
@@ -121,9 +153,12 @@ def _said_full(full: QueueFull) -> str:
     told = f"{where} is full: {full.waiting:,} jobs wait there, {full.limit:,} may"
     if full.waiting < full.limit:
         told = f"{where} has no room for so many jobs: {full.waiting:,} wait there, {full.limit:,} may"
-    if full.accepted:
-        told += f"; {len(full.accepted):,} of {len(full.job_ids):,} jobs were accepted before"
-    return f"{told} (would be right: try again in {full.retry_after_s:.1f} s)"
+    before = _said_accepted(full.accepted, full.job_ids)
+    return f"{told}{before} (would be right: try again in {full.retry_after_s:.1f} s)"
+
+
+def _said_accepted(accepted: Sequence[str], job_ids: Sequence[str]) -> str:
+    return f"; {len(accepted):,} of {len(job_ids):,} jobs were accepted before" if accepted else ""
 
 
 def ended_without_answer(record: JobRecord) -> JobEnded:

@@ -99,7 +99,7 @@ class _Walk:
             step = self._attempt(outcome)
             yield step
             waits_for_ever = step.decision.verdict == "wait" and nth >= len(outcomes)
-            if waits_for_ever or step.decision.verdict in ("answer", "bury"):
+            if waits_for_ever or step.decision.ends:
                 return
             self._follow(step)
 

@@ -6,9 +6,26 @@ from typing import Any, TypeGuard
 
 from echelon_workers.ledger.client import AsyncLedger
 from echelon_workers.ledger.ending import end_tasks
+from echelon_workers.ledger.job import Answer
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record, with_wait
 
+from .errors import UnknownJob, ended_without_answer
+
 MOST_A_ROUND_TRIP = 200
+
+
+def found(job_id: str, record: JobRecord | None) -> JobRecord:
+    """The record that was asked for. Raises UnknownJob."""
+    if record is None:
+        raise UnknownJob(f"no job {job_id} (it was never submitted here, or its retention is over)")
+    return record
+
+
+def answer_of(record: JobRecord) -> Answer:
+    """The answer of a job that has ended. Raises JobDied, JobExpired, JobCancelled."""
+    if record.answer is None:
+        raise ended_without_answer(record)
+    return record.answer
 
 
 class Records:
@@ -36,6 +53,9 @@ class Records:
             try:
                 replies = await self._records([job_id for job_id, _ in asked])
             except Exception as exc:
+                # Who asked meanwhile would wait as long again, and be told the same.
+                asked += self._asked
+                self._asked.clear()
                 replies = [exc] * len(asked)
             except asyncio.CancelledError:
                 _give_up(asked)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from echelon_configs import Configuration
-from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Full, NewJob, Refusal, Verb, submit
+from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Draining, Full, NewJob, OtherJob, Refusal, Verb, submit
 
 from .draft import Drafter
-from .errors import QueueFull, SubmitInvalid
+from .errors import IdempotencyConflict, QueueDraining, QueueFull, SubmitInvalid
 
 #: What `submit_many` accepts for one job: a prompt, or a mapping with `target`, options and the request's fields.
 JobLike = str | Mapping[str, Any]
@@ -38,12 +38,35 @@ def drafts_of(configuration: Configuration, jobs: Iterable[JobLike], target: str
 
 
 def submits(drafts: Sequence[NewJob]) -> Iterator[tuple[int, Verb[list[bool] | Refusal]]]:
-    """The calls, each with the number of jobs that were sent before it."""
+    """The calls, each with the number of jobs that were sent before it.
+
+    Raises IdempotencyConflict, before the first of them, when two of the jobs have one id and are not the same.
+    """
+    _check_ids(drafts)
     for sent in range(0, len(drafts), MOST_JOBS_A_CALL):
         yield sent, submit(drafts[sent : sent + MOST_JOBS_A_CALL])
 
 
-def accepted(reply: list[bool] | Refusal, job_ids: Sequence[str], sent: int) -> None:
-    """Raises QueueFull when they were not."""
+def accepted(reply: list[bool] | Refusal, job_ids: Sequence[str], sent: int) -> list[bool]:
+    """Of each whether it is new. Raises QueueFull, QueueDraining or IdempotencyConflict when they were not."""
     if isinstance(reply, Full):
         raise QueueFull(reply, job_ids, job_ids[:sent])
+    if isinstance(reply, Draining):
+        raise QueueDraining(reply.queue, job_ids, job_ids[:sent])
+    if isinstance(reply, OtherJob):
+        raise IdempotencyConflict(reply.id, job_ids, job_ids[:sent])
+    return reply
+
+
+def _check_ids(drafts: Sequence[NewJob]) -> None:
+    if len(drafts) == len({draft.id for draft in drafts}):
+        return
+    first: dict[str, NewJob] = {}
+    for draft in drafts:
+        if _asked(first.setdefault(draft.id, draft)) != _asked(draft):
+            raise IdempotencyConflict(draft.id, [each.id for each in drafts])
+
+
+def _asked(draft: NewJob) -> tuple[object, ...]:
+    """What has to be the same for one id to mean one job, as for `submit.lua`."""
+    return draft.target, draft.node, draft.options, draft.request

@@ -11,7 +11,7 @@ import pytest
 from asgi import Reply, api_at, asked, call, error_of, posted, waiting_jobs
 from byhand import QUEUES, Hands, answering, publish
 
-from echelon_producers import AsyncClient, Unavailable
+from echelon_producers import AsyncClient, Client, Unavailable
 from echelon_workers.ledger.address import Address
 
 QUEUE = QUEUES[0]
@@ -64,6 +64,24 @@ class TestSubmittingOne:
         hands.answer(hands.take()[0], "done")
         reply = posted(published, ONE, idempotency_key="order-7")
         assert (reply.status, reply.json["answer"]["text"]) == (200, "done")
+
+    def test_a_key_that_is_another_jobs_is_refused(self, published: Address) -> None:
+        assert posted(published, ONE, idempotency_key="order-7").status == 202
+        reply = posted(published, {**ONE, "prompt": "another"}, idempotency_key="order-7")
+        error = error_of(reply)
+        assert (reply.status, error["code"], error["id"]) == (422, "idempotency_key_reused", "order-7")
+        assert "job_ids" not in error
+        assert waiting_jobs(published) == 1
+
+    def test_a_draining_queue_is_a_503_of_its_own(self, published: Address) -> None:
+        with Client(published.url, namespace=published.namespace) as producer:
+            producer.steer("drain", [QUEUE])
+        reply = posted(published, ONE)
+        error = error_of(reply)
+        assert (reply.status, error["code"], error["queue"]) == (503, "queue_draining", QUEUE)
+        many = posted(published, {"jobs": [{**ONE, "target": "plan_group"}] * 500 + [ONE]})
+        assert len(error_of(many)["accepted"]) == 500
+        assert waiting_jobs(published) == 500
 
     def test_an_id_and_another_key_are_refused(self, published: Address) -> None:
         reply = posted(published, {**ONE, "id": "a"}, idempotency_key="b")

@@ -57,6 +57,17 @@ class TestWithoutRedis:
             assert time.monotonic() - began < 5
         assert (reply.status, error_of(reply)["code"]) == (503, "unavailable")
 
+    @pytest.mark.parametrize(("body", "many"), [(ONE, 1), ({**ONE, "id": "j1"}, 1), ({"jobs": [ONE, "x", ONE]}, 3)])
+    def test_the_ids_to_send_it_again_with_are_told(
+        self, body: dict[str, Any], many: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(waiting, "REDIS_S", 0.3)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            reply = asked(Address(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"), "POST", "/v1/jobs", body)
+        told = error_of(reply)["job_ids"]
+        assert (reply.status, len(set(told))) == (503, many)
+        assert told == [body["id"]] if "id" in body else all(told)
+
 
 class Process:
     """`python -m echelon_producers.api`, as a user starts it."""

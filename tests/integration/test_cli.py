@@ -13,10 +13,11 @@ from byhand import Hands, answering, limited, publish
 from click.testing import CliRunner, Result
 
 from echelon_configs import Limits
+from echelon_producers.cli.batch.lines import job_id
 from echelon_producers.cli.program import program
 from echelon_producers.client import Client
 from echelon_workers.ledger.address import Address
-from echelon_workers.ledger.verbs import Grant
+from echelon_workers.ledger.verbs import Grant, Order
 
 Invoke = Callable[..., Result]
 
@@ -53,6 +54,11 @@ def handling(address: Address, handle: Callable[[Hands, Grant], None]) -> Iterat
     finally:
         stop.set()
         thread.join()
+
+
+def drain(address: Address, order: Order) -> None:
+    with Client(address.url, namespace=address.namespace) as client:
+        client.steer(order, ["fast_group.echelon1"])
 
 
 def write(path: Path, *lines: Any) -> Path:
@@ -126,6 +132,26 @@ def test_submit_of_a_job_that_dies_tells_every_attempt(invoke: Invoke, address: 
     assert last == "echelon: job mine is dead: HTTP 503"
     assert as_json.exit_code == 1
     assert json.loads(as_json.stdout)["state"] == "dead"
+
+
+def test_submit_of_another_job_under_an_id_is_wrong_input(invoke: Invoke) -> None:
+    for _ in range(2):
+        assert invoke("submit", "fast_group", "hello", "--id", "order-7").stdout == "order-7\n"
+    result = invoke("submit", "fast_group", "something else", "--id", "order-7")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("echelon: the id order-7 is that of another job, with another target, ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_submit_to_a_draining_queue_is_wrong_input(invoke: Invoke, address: Address) -> None:
+    drain(address, "drain")
+    result = invoke("submit", "fast_group", "hello")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(
+        "echelon: queue fast_group.echelon1 is being drained and takes no new jobs (would be"
+    )
+    drain(address, "resume")
+    assert invoke("submit", "fast_group", "hello").exit_code == 0
 
 
 def test_submit_waits_no_longer_than_it_is_told(invoke: Invoke) -> None:
@@ -271,6 +297,41 @@ def test_run_waits_for_room_in_a_full_queue(invoke: Invoke, address: Address, tm
     assert "30 answered, 0 failed" in result.stdout
     assert len(read(tmp_path / "out.jsonl")) == len(waited) == 30
     assert max(waited) <= queue_size
+
+
+def test_run_stops_when_its_queue_is_drained_and_goes_on_afterwards(
+    invoke: Invoke, address: Address, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.jsonl", *({"prompt": f"number {i}"} for i in range(40)))
+    arguments = ("run", str(source), "--out", str(tmp_path / "out.jsonl"), "--target", "fast_group", "--in-flight", "5")
+    called: list[str] = []
+
+    def answer(hands: Hands, grant: Grant) -> None:
+        called.append(grant.id)
+        if len(called) == 10:
+            drain(address, "drain")
+        hands.answer(grant)
+
+    with handling(address, answer):
+        stopped = invoke(*arguments)
+        assert stopped.exit_code == 2
+        assert "jobs are still on their way; the same command again goes on from here" in stopped.stderr
+        assert "echelon: queue fast_group.echelon1 is being drained and takes no new jobs" in stopped.stderr
+        assert " answered, 0 failed, 0 wrong lines" in stopped.stdout
+        drain(address, "resume")
+        again = invoke(*arguments)
+    assert (again.exit_code, len(called), len(set(called))) == (0, 40, 40)
+    assert len(read(tmp_path / "out.jsonl")) == 40
+
+
+def test_run_stops_at_a_line_whose_id_is_another_jobs(invoke: Invoke, address: Address, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {"prompt": "hello"})
+    line = (source.read_bytes(), 1, "line-1", "fast_group")
+    with Client(address.url, namespace=address.namespace) as client:
+        client.submit("fast_group", "something else", id=job_id(*line))
+    result = invoke("run", str(source), "--out", str(tmp_path / "out.jsonl"), "--target", "fast_group")
+    assert result.exit_code == 2
+    assert f"echelon: the id {job_id(*line)} is that of another job" in result.stderr
 
 
 def test_a_line_tried_again_waits_for_room_too(invoke: Invoke, address: Address, tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """The Python client against a real server; jobs are answered by hand."""
 
 import asyncio
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from echelon_producers import (
     NoConfiguration,
     ResultTimeout,
     SubmitInvalid,
-    Unavailable,
     UnknownJob,
     client,
 )
@@ -52,14 +50,6 @@ def hands(published: Address) -> Iterator[Hands]:
 def never_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits hears of the end by a publish, or not within the time of a test."""
     monkeypatch.setattr(client, "LOOK_AGAIN_S", 600.0)
-
-
-@pytest.fixture
-def nothing_listens() -> Iterator[str]:
-    """A URL whose port refuses connections."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
 
 
 def waiting(address: Address, queue: str = QUEUE) -> int:
@@ -97,11 +87,6 @@ class TestSubmitting:
         jobs = ["one", {"prompt": "two", "target": "plan_group"}, {"prompt": "three", "target": None}]
         queues = [producer.status(id).queue for id in producer.submit_many(jobs, target=QUEUE)]
         assert queues == [QUEUE, "plan_group.echelon1", QUEUE]
-
-    def test_the_same_id_again_is_the_same_job(self, producer: Client, published: Address) -> None:
-        ids = [producer.submit(QUEUE, prompt, id="order-7") for prompt in ("first", "second")]
-        assert ids == ["order-7", "order-7"]
-        assert waiting(published) == 1
 
     def test_when_one_of_many_is_wrong_nothing_is_submitted(self, producer: Client, published: Address) -> None:
         jobs: list[Any] = [{"prompt": "fine"} for _ in range(700)] + [{"prompt": "hot", "temperature": 9}]
@@ -330,48 +315,12 @@ def pubsub_connections(address: Address) -> int:
         ledger.close()
 
 
-def _thread_calls(url: str) -> list[Callable[[], object]]:
-    producer = Client(url)
-    producer._catalogue.update(_revision())
-    return [lambda: producer.submit(QUEUE, "hello", id="j1"), lambda: producer.status("j1"), producer.cluster_status]
-
-
-def _revision() -> Any:
-    from echelon_workers.ledger.revisions import Revision
-
-    return Revision(1, configuration().digest(), configuration().model_dump_json().encode())
-
-
-class TestWithoutRedis:
-    def test_every_call_says_so_within_seconds(self, nothing_listens: str) -> None:
-        for call in _thread_calls(nothing_listens):
-            began = time.monotonic()
-            with pytest.raises(Unavailable, match=r"Redis at redis://127\.0\.0\.1"):
-                call()
-            assert time.monotonic() - began < 5
-
-    def test_the_ids_to_submit_again_with_are_kept(self, nothing_listens: str) -> None:
-        with Client(nothing_listens) as producer:
-            producer._catalogue.update(_revision())
-            with pytest.raises(Unavailable) as caught:
-                producer.submit_many([{"prompt": "a", "id": "j1"}, "b"], target=QUEUE)
-        assert caught.value.job_ids[0] == "j1"
-        assert len(caught.value.job_ids) == 2
-
-    def test_in_an_event_loop_too(self, nothing_listens: str) -> None:
-        async def main() -> None:
-            async with AsyncClient(nothing_listens) as producer:
-                for call in (producer.submit(QUEUE, "hello"), producer.result("j1", 60), producer.cluster_status()):
-                    began = time.monotonic()
-                    with pytest.raises(Unavailable, match=r"Redis at redis://127\.0\.0\.1"):
-                        await call
-                    assert time.monotonic() - began < 5
-
-        asyncio.run(main())
-
-    def test_no_password_is_in_the_message(self, nothing_listens: str) -> None:
-        url = nothing_listens.replace("redis://", "redis://:hidden-word@")
-        with Client(url) as producer, pytest.raises(Unavailable) as caught:
-            producer.configuration()
-        assert "hidden-word" not in str(caught.value)
-        assert "***" in str(caught.value)
+class TestTheAddress:
+    def test_the_environments_namespace_counts_beside_a_url(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ECHELON_NAMESPACE", "blue")
+        with Client("redis://127.0.0.1:1/0") as named, Client("redis://127.0.0.1:1/0", namespace="") as plain:
+            assert (named.address.namespace, plain.address.namespace) == ("blue", "")
+        monkeypatch.setenv("ECHELON_REDIS_URL", "redis://127.0.0.1:2/0")
+        with Client() as found, Client(namespace="green") as chosen:
+            assert (found.address.url, found.address.namespace) == ("redis://127.0.0.1:2/0", "blue")
+            assert (chosen.address.url, chosen.address.namespace) == ("redis://127.0.0.1:2/0", "green")

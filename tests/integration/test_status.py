@@ -1,17 +1,21 @@
 """The cluster's status: every number of one moment, each job in one place."""
 
 import asyncio
+import io
 import json
 
 import pytest
 from byhand import QUEUES, Hands, configuration, limited, publish
+from rich.console import Console
 
 from echelon_configs import Limits
 from echelon_producers import AsyncClient, Client, NoConfiguration
+from echelon_producers.cli.status import tables
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import AsyncLedger, Ledger
 from echelon_workers.ledger.scripts import script
-from echelon_workers.ledger.status import ClusterStatus, Counts, cluster_status, cluster_status_async
+from echelon_workers.ledger.status import ClusterStatus, Counts, cluster_status, cluster_status_async, dropped_queues
+from echelon_workers.ledger.verbs import Order
 
 NAMED = [(name, "model" if name.startswith("model.") else "echelon") for name in QUEUES]
 
@@ -41,6 +45,13 @@ def read(address: Address, revision: int = 4) -> ClusterStatus:
         return cluster_status(ledger, configuration(), revision)
     finally:
         ledger.close()
+
+
+def shown(status: ClusterStatus) -> str:
+    """As `echelon status` prints it."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(tables(status))
+    return console.export_text()
 
 
 def test_every_job_is_counted_where_it_is(worked: Address) -> None:
@@ -133,6 +144,54 @@ def test_every_scope_is_shown_with_its_limits_and_their_use(address: Address) ->
     queue = shown["queues"][0]
     assert queue["held_by"] == f"echelon:{QUEUES[0]}"
     assert 0 <= shown["now_ms"] - queue["held_since_ms"] < 10_000
+
+
+def test_a_lease_that_lapsed_is_counted_and_shown(worked: Address) -> None:
+    ledger = Ledger(worked)
+    (job,) = ledger.redis.zrange(ledger.keys.of("running"), 0, -1)
+    ledger.redis.zadd(ledger.keys.of("running"), {job.decode(): 1})
+    assert "lapsed" not in shown(read(worked))
+    with Hands(worked) as hands:
+        hands.beat()
+    status = read(worked)
+    assert (status.queues[0].counts.lapsed, status.totals.lapsed, status.totals.running) == (1, 1, 0)
+    heads = shown(status).splitlines()[1].split()
+    assert [name for name in heads if name in ("lapsed", "late")] == ["lapsed", "late"]
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("orders", "said"), [(["drain"], "draining"), (["pause"], "paused"), (["drain", "pause"], "draining, paused")]
+)
+def test_a_queue_says_that_it_drains_or_is_paused(worked: Address, orders: list[Order], said: str) -> None:
+    with Client(worked.url, namespace=worked.namespace) as producer:
+        for order in orders:
+            producer.steer(order, [QUEUES[0]])
+        queue = producer.cluster_status().queues[0]
+        assert (queue.draining, queue.paused) == ("drain" in orders, "pause" in orders)
+        (line,) = [line for line in shown(producer.cluster_status()).splitlines() if line.startswith(QUEUES[0])]
+    assert line.rstrip().endswith(f" {said}")
+
+
+def test_a_dropped_queue_that_has_no_jobs_is_gone(worked: Address) -> None:
+    whole = configuration()
+    kept = {name: queue for name, queue in whole.queues.items() if name not in QUEUES[1:3]}
+    publish(worked, whole.model_copy(update={"queues": kept}))
+    ledger = Ledger(worked)
+    assert [(queue.name, queue.dropped) for queue in ledger.run(dropped_queues())] == [(QUEUES[1], True)]
+    ledger.close()
+    with Client(worked.url, namespace=worked.namespace) as producer:
+        assert [queue.name for queue in producer.cluster_status().queues] == [QUEUES[0], QUEUES[3], QUEUES[1]]
+
+
+def test_what_somebody_damaged_does_not_hide_the_rest(worked: Address) -> None:
+    ledger = Ledger(worked)
+    ledger.redis.set(ledger.keys.of("worker", "by-hand"), "{half")
+    ledger.redis.hset(ledger.keys.of("totals", QUEUES[0]), mapping={"dead": "many", "cost_usd": "much"})
+    ledger.close()
+    status = read(worked)
+    assert [worker.name for worker in status.workers] == ["by-hand"]
+    assert (status.totals.dead, status.totals.cost_usd, status.totals.answered) == (0, "0", 1)
 
 
 def test_an_empty_cluster_has_a_status(address: Address) -> None:

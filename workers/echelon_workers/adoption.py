@@ -108,9 +108,14 @@ def _headers(message: dict[str, Any]) -> dict[str, Any]:
 
 def _id(headers: dict[str, Any]) -> str:
     id = headers.get("id")
-    if not isinstance(id, str) or not _ID.fullmatch(id):
+    if not is_usable_id(id):
         raise _Reason(f"the task id {id!r:.80} cannot be used (would be right: up to 200 of A-Z a-z 0-9 . _ : -)")
-    return id
+    return str(id)
+
+
+def is_usable_id(id: object) -> bool:
+    """Whether a job may have this id."""
+    return isinstance(id, str) and _ID.fullmatch(id) is not None
 
 
 def _kwargs(message: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:

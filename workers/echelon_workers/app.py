@@ -46,6 +46,7 @@ def make_app(settings: WorkerSettings) -> Celery:
             "socket_keepalive": True,
             "socket_connect_timeout": 5,
             "socket_timeout": 15,
+            **address.broker_options,
         },
     )
     return app

@@ -33,7 +33,7 @@ from .granted import history_of, job_granted
 from .hand import Held
 from .ledger.job import Answer, JobRequest, RequestInvalid, Usage
 from .ledger.verbs import Ending, Finish, Settlement, finish, settle
-from .outcome import End, celery_failure, celery_success, compact
+from .outcome import End, celery_failure, celery_revoked, celery_success, compact
 from .providers import Call, GrantLapsed
 from .quotas import Stated, stated
 from .strategies import read_trail
@@ -316,13 +316,13 @@ async def stopped(runtime: "Runtime", held: Held) -> End:
 async def put_away(runtime: "Runtime", held: Held, ending: Ending, reason: Mapping[str, Any]) -> None:
     """Settle a job that ends without an outcome of its own."""
     grant = held.grant
-    message = str(reason.get("message", ""))
+    said = {"bury": celery_failure, "cancel": celery_revoked}.get(ending)
     settlement = Settlement(
         id=grant.id,
         lease=grant.lease,
         ending=ending,
         reason=compact(reason),
-        foreign_result=celery_failure(grant.id, message) if grant.foreign and ending in ("bury", "cancel") else "",
+        foreign_result=said(grant.id, str(reason.get("message", ""))) if said is not None and grant.foreign else "",
     )
     await runtime.outbox.send(settle([settlement], runtime.terms))
     runtime.hand.put_down(held)

@@ -1,6 +1,7 @@
 """The worker's heartbeat: it renews the leases of what is held, says what the worker is, and reaps for all."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -25,6 +26,11 @@ class Heartbeat:
 
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
+        self._due = asyncio.Event()
+
+    def soon(self) -> None:
+        """Beat now: there is something new to say."""
+        self._due.set()
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -33,7 +39,13 @@ class Heartbeat:
                 await self._beat()
             except (RedisError, OSError) as exc:
                 logger.warning("the heartbeat did not reach Redis: %s", exc)
-            await asyncio.sleep(self._runtime.settings.lease_s / 3)
+            await self._wait(self._runtime.settings.lease_s / 3)
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._due.wait()
+        self._due.clear()
 
     async def _beat(self) -> None:
         runtime = self._runtime

@@ -31,6 +31,12 @@ def celery_failure(id: str, message: str, exc_type: str = "RuntimeError") -> str
     return _meta(id, "FAILURE", error)
 
 
+def celery_revoked(id: str, message: str) -> str:
+    """The same for one that was cancelled (celery/backends/base.py `mark_as_revoked`)."""
+    error = {"exc_type": "TaskRevokedError", "exc_message": [message], "exc_module": "celery.exceptions"}
+    return _meta(id, "REVOKED", error)
+
+
 def _meta(id: str, status: str, result: object) -> str:
     done = datetime.now(UTC).isoformat()
     meta = {"status": status, "result": result, "traceback": None, "children": [], "date_done": done, "task_id": id}

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import states
 from celery.backends.base import BaseBackend
+from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from .ledger.client import Ledger
@@ -51,12 +52,13 @@ class RecordBackend(BaseBackend):
         status = _STATES.get(state.decode(), states.PENDING) if state else states.PENDING
         result = json.loads(answer) if status == states.SUCCESS else None
         if status in states.EXCEPTION_STATES and error:
-            result = self._exception(json.loads(error))
+            result = self._exception(json.loads(error), status)
         return {"status": status, "result": result, "traceback": None, "children": [], "task_id": task_id}
 
     @staticmethod
-    def _exception(error: dict[str, Any]) -> Exception:
-        return RuntimeError(f"{error.get('code', 'failed')}: {error.get('message', '')}")
+    def _exception(error: dict[str, Any], status: str) -> Exception:
+        kind = TaskRevokedError if status == states.REVOKED else RuntimeError
+        return kind(f"{error.get('code', 'failed')}: {error.get('message', '')}")
 
     def wait_for(
         self,

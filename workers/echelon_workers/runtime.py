@@ -27,6 +27,7 @@ from .ledger import revisions
 from .ledger.arrival import arrives
 from .ledger.client import AsyncLedger, Ledger
 from .ledger.ending import close_within, end_tasks
+from .ledger.status import dropped_queues, left_behind
 from .ledger.verbs import readmit
 from .loop import collect_less
 from .outbox import Outbox
@@ -133,6 +134,15 @@ class Runtime:
             self._adopt(revision)
             logger.warning("revision %d of the configuration is in force", revision.number)
             self.revised()
+            await self._tell_of_dropped()
+
+    async def _tell_of_dropped(self) -> None:
+        """What the new revision leaves behind is an operator's to move."""
+        try:
+            for queue in await self.ledger.run(dropped_queues()):
+                logger.warning("%s", left_behind(queue))
+        except (RedisError, OSError) as exc:
+            logger.debug("queues that were dropped could not be asked for: %r", exc)
 
     def _publish_own(self) -> revisions.Revision:
         """With nothing in force yet, the configuration of this worker's own folder is put in force."""
@@ -193,6 +203,7 @@ class Runtime:
         await self._readmit(instances)
         if self._preparing is mine:  # else it was told meanwhile to serve others
             self.taker.serve(served, lambda grant, asked_at: self.delivery.hand_over(grant, asked_at, deliver))
+            self.heartbeat.soon()  # it says what is served
 
     def _usable(self, queue: str) -> list[str]:
         """The queue's instances that this worker has a key for, each once."""

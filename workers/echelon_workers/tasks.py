@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Retry
+from celery.utils.log import get_logger
 
 from .pool import wait_for
 
@@ -12,13 +13,16 @@ if TYPE_CHECKING:
 
     from .runtime import Runtime
 
+logger = get_logger(__name__)
+
 
 class JobDied(Exception):
     """The job has run out of decisions. Flower shows its task as failed, with the reason."""
 
 
 class JobTask(Task[Any, Any]):
-    """One attempt of one job. An attempt that does not end its job ends its Celery task as a retry."""
+    """One attempt of one job. An attempt that does not end its job ends its Celery task as a retry; one whose job was
+    cancelled, as revoked."""
 
     abstract = True
     runtime: "Runtime"
@@ -34,15 +38,22 @@ class JobTask(Task[Any, Any]):
         end = wait_for(self.runtime.delivery.attempt(id, lease))
         if end.kind == "dead":
             raise JobDied(end.line)
+        if end.kind == "cancelled":
+            logger.info("Task %s[%s] revoked: %s", self.name, id, end.line)
+            self._say("task-revoked", uuid=id, terminated=True, signum=None, expired=False)
+            raise Ignore(end.line)
         if end.fallback:
-            # Only here, just before the retry: otherwise Flower would keep showing the event's own state. With the
-            # worker's own dispatcher, which sends events in their order and never waits.
-            dispatcher = self.runtime.dispatcher()
-            if dispatcher is not None and dispatcher.enabled:
-                dispatcher.send("task-fallback", uuid=id, to=end.fallback, reason=end.line)
+            # Only here, just before the retry: otherwise Flower would keep showing the event's own state.
+            self._say("task-fallback", uuid=id, to=end.fallback, reason=end.line)
         if end.kind != "answered":
             raise Retry(end.line, exc=None)
         return end.line
+
+    def _say(self, event: str, **fields: Any) -> None:
+        """With the worker's own dispatcher, which sends events in their order and never waits."""
+        dispatcher = self.runtime.dispatcher()
+        if dispatcher is not None and dispatcher.enabled:
+            dispatcher.send(event, **fields)
 
 
 def register(app: "Celery", runtime: "Runtime") -> None:

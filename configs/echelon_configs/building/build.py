@@ -43,6 +43,7 @@ def _defaults(draft: Draft) -> Defaults:
             deadline_s=raw.deadline_s,
             retention_s=raw.retention_s,
             health_check_interval_s=raw.health_check_interval,
+            durability=raw.durability,
         )
     )
 

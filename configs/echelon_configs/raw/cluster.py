@@ -1,5 +1,7 @@
 """The whole of `_task_groups.yaml`, and of a file under `configs/workflows/`."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from echelon_configs.raw.fallbacks import RawGlobalFallback
@@ -17,6 +19,9 @@ class RawDefaults(Raw):
     retention_s: Seconds | None = Field(default=None, description="seconds that an answer is kept")
     health_check_interval: Delay | None = Field(
         default=None, description="seconds between two probes of an instance that is in no pool; 0: none"
+    )
+    durability: Literal["local", "replicated"] | None = Field(
+        default=None, description="who has to have a job or an outcome before it counts: this Redis, or a replica too"
     )
 
 

@@ -42,6 +42,15 @@ class Accepted(BaseModel):
     state: str
 
 
+class CancelledJob(BaseModel):
+    """What became of a job that was to be cancelled."""
+
+    id: str
+    outcome: str = Field(
+        description="cancelled; stopping: it runs, and its call is closed; or how it had ended: answered, dead, expired"
+    )
+
+
 class Jobs(BaseModel):
     """Many jobs, in the order they were given."""
 
@@ -67,9 +76,11 @@ class Error(Problem):
     code: str
     problems: list[Problem] = Field([], description="all that is wrong with a job")
     job_ids: list[str] = Field(
-        [], description="of a submit that found no Redis, or a queue full in the midst: ids to send the same jobs with"
+        [], description="of a submit that found no Redis, or was refused in the midst: ids to send the same jobs with"
     )
-    accepted: list[str] = Field([], description="of a submit that found a queue full: the jobs accepted before")
+    accepted: list[str] = Field([], description="of a submit that was refused in the midst: the jobs accepted before")
+    id: str = Field("", description="the id that is another job's")
+    queue: str = Field("", description="the queue that takes no new jobs")
     scope: str = Field("", description="what is full: echelon:NAME, group:NAME, model:NAME or node:NAME")
     limit: int = Field(0, description="how many jobs may wait there")
     waiting: int = Field(0, description="how many jobs wait there")
@@ -81,7 +92,7 @@ class Failure(BaseModel):
     error: Error
 
 
-_MODELS = (NewJob, NewJobs, Accepted, JobRecord, Jobs, Listed, ClusterStatus, Failure)
+_MODELS = (NewJob, NewJobs, Accepted, CancelledJob, JobRecord, Jobs, Listed, ClusterStatus, Failure)
 
 
 def _content(*models: Any) -> dict[str, Any]:
@@ -94,7 +105,10 @@ def _route(**replies: tuple[str, tuple[Any, ...]]) -> dict[str, Any]:
         status.lstrip("_"): {"description": what, **({"content": _content(*models)} if models else {})}
         for status, (what, models) in replies.items()
     }
-    failures = {"4XX": "What was sent is wrong.", "503": "Redis is away, or no configuration is in force."}
+    failures = {
+        "4XX": "What was sent is wrong.",
+        "503": "Redis is away, no configuration is in force, or the queue is being drained.",
+    }
     for status, what in failures.items():
         responses[status] = {"description": what, "content": _content(Failure)}
     return {"responses": responses}
@@ -113,7 +127,12 @@ _PREFER = _header("Prefer", "wait=N: hold the reply for up to N seconds (at most
 _KEY = _header("Idempotency-Key", "the job's id; of many jobs, KEY:0, KEY:1, ...")
 
 SUBMIT = {
-    **_route(_200=("Ended.", (JobRecord, Jobs)), _202=("On its way.", (Accepted, JobRecord, Jobs)), _429=_FULL),
+    **_route(
+        _200=("Ended.", (JobRecord, Jobs)),
+        _202=("On its way.", (Accepted, JobRecord, Jobs)),
+        _422=("It is wrong, or its id is another job's (`idempotency_key_reused`).", (Failure,)),
+        _429=_FULL,
+    ),
     "openapi_extra": {
         "parameters": [_PREFER, _KEY],
         "requestBody": {"required": True, "content": _content(NewJob, NewJobs)},
@@ -133,6 +152,7 @@ LIST = {
         ]
     },
 }
+CANCEL = _route(_200=("What became of it.", (CancelledJob,)), _404=("There is no such job.", (Failure,)))
 REDRIVE = _route(_202=("It is on its way again.", (Accepted,)), _409=("It has not ended, or is answered.", (Failure,)))
 STATUS = _route(_200=("The cluster.", (ClusterStatus,)))
 HEALTHY = _route(_200=("It lives.", ()))

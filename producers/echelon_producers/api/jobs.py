@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submit one job or many, read a job, wait for answers, list jobs, send those that died again."""
+"""`/v1/jobs`: submit one job or many, read a job, wait for answers, list jobs, cancel them, send them again."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from echelon_producers.client import AsyncClient
+from echelon_producers.draft import new_id
 from echelon_producers.errors import EchelonError, SubmitInvalid, UnknownJob
 from echelon_workers.ledger.record import JobRecord
 from echelon_workers.ledger.verbs import Redriven
 
 from .body import read_json, refuse_other_sites
-from .documented import LIST, READ, REDRIVE, SUBMIT
+from .documented import CANCEL, LIST, READ, REDRIVE, SUBMIT
 from .prefer import wait_s
 from .refusals import Refused
 from .replies import JsonReply
@@ -62,6 +63,14 @@ async def listed(request: Request) -> Response:
     return JsonReply({"jobs": [record.to_json() for record in found]})
 
 
+@router.post("/{job_id}/cancel", summary="Cancel a job", **CANCEL)
+async def cancel(request: Request, job_id: str) -> Response:
+    """One that waits is cancelled at once; of one that runs, the call is closed. One that has ended stays as it is."""
+    async with redis_in_time():
+        outcome = await _client(request).cancel(job_id)
+    return JsonReply({"id": job_id, "outcome": outcome})
+
+
 @router.post("/{job_id}/redrive", summary="Send a job that died again", **REDRIVE)
 async def redrive(request: Request, job_id: str) -> Response:
     """A job that is dead, expired or cancelled goes back to the queue that it was sent to, as if it were new."""
@@ -91,9 +100,9 @@ async def read(request: Request, job_id: str) -> Response:
 
 
 async def _submit_one(request: Request, job: Mapping[str, Any]) -> Response:
-    client, seconds = _client(request), _wait_s(request)
-    async with redis_in_time():
-        job_id = await client.submit_job(job)
+    client, seconds, named = _client(request), _wait_s(request), _named(job)
+    async with redis_in_time([str(named["id"])]):
+        job_id = await client.submit_job(named)
     accepted = {"id": job_id, "state": "queued"}
     if seconds:
         await wait_for_end(request, client, [job_id], seconds)
@@ -104,9 +113,9 @@ async def _submit_one(request: Request, job: Mapping[str, Any]) -> Response:
 
 
 async def _submit_many(request: Request, jobs: list[Any], target: Any) -> Response:
-    client, seconds = _client(request), _wait_s(request)
-    async with redis_in_time():
-        job_ids = await client.submit_many(jobs, target=target)
+    client, seconds, named = _client(request), _wait_s(request), [_named(job) for job in jobs]
+    async with redis_in_time([str(job["id"]) for job in named if isinstance(job, dict)]):
+        job_ids = await client.submit_many(named, target=target)
     if seconds:
         await wait_for_end(request, client, job_ids, seconds)
         records = await _records(client, job_ids)
@@ -170,6 +179,12 @@ def _jobs(body: Mapping[str, Any], key: str | None) -> list[Any]:
         {"id": f"{key}:{number}", **job} if isinstance(job, dict) else job  # an id of its own wins
         for number, job in enumerate(whole)
     ]
+
+
+def _named(job: Any) -> Any:
+    """A job with an id, which its caller is told should Redis not say in time whether it was accepted."""
+    whole = {"prompt": job} if isinstance(job, str) else job
+    return {**whole, "id": new_id()} if isinstance(whole, Mapping) and whole.get("id") is None else whole
 
 
 def _with_id(job: dict[str, Any], key: str | None, field: str) -> dict[str, Any]:

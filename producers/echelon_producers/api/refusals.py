@@ -10,8 +10,10 @@ from starlette.exceptions import HTTPException
 from echelon_configs import UnknownTarget
 from echelon_producers.errors import (
     EchelonError,
+    IdempotencyConflict,
     NoConfiguration,
     NotListed,
+    QueueDraining,
     QueueFull,
     SubmitInvalid,
     Unavailable,
@@ -26,7 +28,8 @@ RETRY_UNCONFIGURED_S = 5
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 _PATHS = (
-    "POST /v1/jobs, GET /v1/jobs, GET /v1/jobs/ID, POST /v1/jobs/ID/redrive, GET /v1/status, GET /healthz, GET /readyz"
+    "POST /v1/jobs, GET /v1/jobs, GET /v1/jobs/ID, POST /v1/jobs/ID/cancel, POST /v1/jobs/ID/redrive, GET /v1/status, "
+    "GET /healthz, GET /readyz"
 )
 
 
@@ -63,10 +66,22 @@ async def _no_such_queue(_: Request, exc: Exception) -> Response:
 
 async def _full(_: Request, exc: Any) -> Response:
     retry = {"Retry-After": str(max(1, ceil(exc.retry_after_s)))}
-    # Some of many may be on their way: with these ids the same request can be sent again.
-    safe = {"job_ids": list(exc.job_ids), "accepted": list(exc.accepted)} if exc.accepted else {}
     about = {"scope": exc.scope, "limit": exc.limit, "waiting": exc.waiting}
-    return error_reply(429, "queue_full", str(exc), "target", retry, **about, **safe)
+    return error_reply(429, "queue_full", str(exc), "target", retry, **about, **_on_their_way(exc))
+
+
+async def _reused(_: Request, exc: Any) -> Response:
+    """As the draft standard says (draft-ietf-httpapi-idempotency-key-header, 2.7): 422 for another payload."""
+    return error_reply(422, "idempotency_key_reused", str(exc), "id", id=exc.job_id, **_on_their_way(exc))
+
+
+async def _draining(_: Request, exc: Any) -> Response:
+    return error_reply(503, "queue_draining", str(exc), "target", queue=exc.queue, **_on_their_way(exc))
+
+
+def _on_their_way(exc: Any) -> dict[str, Any]:
+    """Some of many may have been accepted before: with these ids the same request can be sent again."""
+    return {"job_ids": list(exc.job_ids), "accepted": list(exc.accepted)} if exc.accepted else {}
 
 
 async def _unavailable(_: Request, exc: Any) -> Response:
@@ -102,6 +117,8 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] 
     NotListed: _not_listed,
     UnknownTarget: _no_such_queue,
     QueueFull: _full,
+    QueueDraining: _draining,
+    IdempotencyConflict: _reused,
     Unavailable: _unavailable,
     NoConfiguration: _unconfigured,
     EchelonError: _failed,

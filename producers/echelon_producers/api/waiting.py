@@ -15,13 +15,17 @@ REDIS_S = 10.0
 
 
 @asynccontextmanager
-async def redis_in_time() -> AsyncIterator[None]:
-    """Raises Unavailable when Redis takes too long."""
+async def redis_in_time(job_ids: Sequence[str] = ()) -> AsyncIterator[None]:
+    """Raises Unavailable when Redis takes too long, or cannot be used: with the ids of the jobs that are submitted."""
     try:
         async with asyncio.timeout(REDIS_S):
             yield
     except TimeoutError as exc:
-        raise Unavailable(f"Redis has not answered within {REDIS_S:g} s") from exc
+        what = f"Redis cannot be used: it has not answered within {REDIS_S:g} s (would be right: try again later)"
+        raise Unavailable(what, job_ids) from exc
+    except Unavailable as exc:
+        exc.job_ids = exc.job_ids or tuple(job_ids)
+        raise
 
 
 async def wait_for_end(request: Request, client: AsyncClient, job_ids: Sequence[str], seconds: float) -> None:

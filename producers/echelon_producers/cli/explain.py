@@ -81,6 +81,8 @@ def _decided(step: Step) -> str:
             return "the job is answered"
         case "bury":
             return f"dead: {decision.because.partition(' (')[0]}"
+        case "expire":
+            return f"expired: {decision.because.partition(' (')[0]}"
         case "wait":
             return "waits until the instance takes calls again: no attempt is spent"
     way = "again here" if decision.verdict == "retry" else f"on to {decision.queue}"

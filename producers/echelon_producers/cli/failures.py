@@ -9,7 +9,7 @@ import click
 import redis
 
 from echelon_configs import ConfigurationInvalid, Problem, UnknownTarget
-from echelon_producers.errors import EchelonError, NotListed, SubmitInvalid
+from echelon_producers.errors import EchelonError, IdempotencyConflict, NotListed, QueueDraining, SubmitInvalid
 from echelon_workers.ledger.address import AddressInvalid
 from echelon_workers.ledger.server import ServerUnavailable
 
@@ -45,7 +45,7 @@ def reported() -> Iterator[None]:
         yield
     except ConfigurationInvalid as invalid:
         raise ConfigurationWrong(str(invalid)) from None
-    except (SubmitInvalid, NotListed, UnknownTarget, AddressInvalid) as wrong:
+    except (SubmitInvalid, IdempotencyConflict, QueueDraining, NotListed, UnknownTarget, AddressInvalid) as wrong:
         raise InputWrong(_told(wrong)) from None
     except (EchelonError, ServerUnavailable) as failed:
         raise WorkFailed(_told(failed)) from None

@@ -1,4 +1,4 @@
-"""`echelon job show` and `redrive`: the life of one job, and sending again what died."""
+"""`echelon job show`, `cancel` and `redrive`: the life of one job, ending it, and sending again what died."""
 
 import json
 from collections import Counter
@@ -7,25 +7,31 @@ from typing import Any
 import click
 
 from echelon_producers.client import Client
-from echelon_workers.ledger.verbs import Redriven
+from echelon_workers.ledger.verbs import Cancelled, Redriven
 
 from .failures import InputWrong, WorkFailed, warn
 from .life import life
 from .status import console
 from .where import Where, pass_where, where_options
 
+_NO_SUCH_JOB = "no such job (it was never submitted here, or its retention is over)"
 _NOT_SENT: dict[Redriven, str] = {
     "not ended": "it has not ended",
     "answered": "it is answered",
-    "unknown": "no such job (it was never submitted here, or its retention is over)",
+    "unknown": _NO_SUCH_JOB,
     "no job": "a message that never became a job (would be right: submit it anew)",
     "no queue": "the queue that it was sent to is not in the configuration in force (would be right: submit it anew)",
+}
+
+_CANCELLED: dict[Cancelled, str] = {
+    "cancelled": "cancelled",
+    "stopping": "stopping: its worker closes the call",
 }
 
 
 @click.group("job")
 def job_group() -> None:
-    """Look at one job; send jobs that died again."""
+    """Look at one job; cancel jobs; send jobs that died again."""
 
 
 @job_group.command("show")
@@ -42,6 +48,28 @@ def show_command(where: Where, job_id: str, as_json: bool) -> None:
         return
     for line in life(record, console().width):
         click.echo(line)
+
+
+@job_group.command("cancel")
+@where_options
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept with the jobs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document: what became of each.")
+@pass_where
+def cancel_command(where: Where, job_ids: tuple[str, ...], reason: str, as_json: bool) -> None:
+    """Cancel jobs, wherever they are.
+
+    One that waits is cancelled at once; of one that runs, its worker closes the call. What has ended stays as it is.
+    """
+    with where.server() as hold, Client(hold.address.url, namespace=hold.address.namespace) as client:
+        said = client.cancel_many(job_ids, reason)
+    if as_json:
+        click.echo(json.dumps({"jobs": [{"id": id, "outcome": outcome} for id, outcome in said.items()]}))
+    else:
+        for id, outcome in said.items():
+            if outcome in _CANCELLED:
+                click.echo(f"{id}: {_CANCELLED[outcome]}")
+    _tell_left(said)
 
 
 @job_group.command("redrive")
@@ -65,6 +93,15 @@ def redrive_command(where: Where, /, job_ids: tuple[str, ...], as_json: bool, **
     if as_json:
         click.echo(json.dumps({"jobs": [{"id": id, "redrive": reply} for id, reply in said.items()]}))
     _tell(said, by_id=bool(job_ids), as_json=as_json)
+
+
+def _tell_left(said: dict[str, Cancelled]) -> None:
+    """Of jobs that were not cancelled, why. Raises InputWrong for ids that there are not, WorkFailed for other ends."""
+    left = {id: outcome for id, outcome in said.items() if outcome not in _CANCELLED}
+    causes = [f"job {id}: {_NO_SUCH_JOB if end == 'unknown' else f'it is {end}'}" for id, end in left.items()]
+    if causes:
+        failure = InputWrong if "unknown" in left.values() else WorkFailed
+        raise failure("\n".join(causes))
 
 
 def _check(job_ids: tuple[str, ...], state: str | None, queue: str | None, code: str | None, every: bool) -> None:

@@ -15,6 +15,8 @@ from .where import Where, pass_where, where_options
 
 #: From so many columns on a job is one line, else two.
 _WIDE_COLUMNS = 120
+#: What holds a job back that is no limit.
+_HOLDS = {"paused": "its queue is paused", "dropped": "its queue is dropped (echelon queue move)"}
 
 
 @click.command("jobs")
@@ -45,7 +47,10 @@ def jobs_command(where: Where, state: str | None, queue: str | None, limit: int,
 
 def moment(ms: int) -> str:
     """A time of the cluster for people, on their own clock; `-` for none."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000)) if ms else "-"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000)) if ms else "-"
+    except (ValueError, OverflowError, OSError):  # somebody damaged it
+        return f"{ms} ms"
 
 
 def count(many: int, what: str) -> str:
@@ -53,20 +58,26 @@ def count(many: int, what: str) -> str:
     return f"{many:,} {what}{'' if many == 1 else 's'}"
 
 
-def failure(error: dict[str, object] | None) -> str:
+def failure(error: object) -> str:
     """An error in a line: its code and its message. What a provider says may be anything, but no control character."""
     if not error:
         return ""
-    message = " ".join(str(error.get("message", "")).split())
-    message = "".join(letter if letter.isprintable() else "?" for letter in message)
-    return f"{error.get('code', 'failed')}: {message}".removesuffix(": ")
+    if not isinstance(error, dict):
+        return shown(error)
+    return f"{shown(error.get('code', 'failed'))}: {shown(error.get('message', ''))}".removesuffix(": ")
+
+
+def shown(value: object) -> str:
+    """Whatever it is, in one line without control characters."""
+    text = " ".join(str(value).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def waits_for(record: JobRecord) -> str:
-    """What a job waits for, where a limit or a pause holds it back."""
+    """What a job waits for, where a limit, a pause or the end of its queue holds it back."""
     if not record.waits_for:
         return ""
-    return "its queue is paused" if record.waits_for == "paused" else f"waits for {named(record.waits_for)}"
+    return _HOLDS.get(record.waits_for) or f"waits for {named(record.waits_for)}"
 
 
 def _lines(record: JobRecord, columns: int) -> list[str]:

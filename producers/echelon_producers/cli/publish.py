@@ -6,9 +6,10 @@ import click
 
 from echelon_workers.ledger import revisions
 from echelon_workers.ledger.client import Ledger
+from echelon_workers.ledger.status import dropped_queues, left_behind
 
 from .config import config_group
-from .failures import tell_of
+from .failures import tell_of, warn
 from .where import Where, pass_where, where_options
 
 __all__ = ["config_group"]
@@ -21,7 +22,8 @@ __all__ = ["config_group"]
 def publish_command(where: Where, as_json: bool) -> None:
     """Check the configuration and put it in force: in the whole cluster at once, between two jobs.
 
-    One with errors is refused and the one in force stays. The same one again is the same revision.
+    One with errors is refused and the one in force stays. The same one again is the same revision. Queues that it does
+    not have any more keep their jobs, and are named.
     """
     loaded = where.load()
     tell_of(loaded.warnings)
@@ -29,9 +31,16 @@ def publish_command(where: Where, as_json: bool) -> None:
         ledger = Ledger(hold.address)
         try:
             number = revisions.publish(ledger, loaded.configuration)
+            tell_of_dropped(ledger)
         finally:
             ledger.close()
     digest = loaded.configuration.digest()
     click.echo(
         json.dumps({"revision": number, "digest": digest}) if as_json else f"revision {number} is in force ({digest})"
     )
+
+
+def tell_of_dropped(ledger: Ledger) -> None:
+    """Name the queues that are not in force any more and have jobs, and what to do, on standard error."""
+    for queue in ledger.run(dropped_queues()):
+        warn(left_behind(queue))

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from echelon_configs import Configuration
 from echelon_producers.client import Client
+from echelon_producers.errors import IdempotencyConflict, QueueDraining
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import AsyncLedger
 from echelon_workers.ledger.ending import end_tasks
@@ -67,6 +68,8 @@ def run_command(
     run.tell_rest(out)
     if not complete:
         warn(f"{run.tally.under_way:,} jobs are still on their way; the same command again goes on from here")
+        if run.refused:
+            raise InputWrong(str(run.refused))
         sys.exit(1 if run.late else 130)
     if run.tally.failed or run.tally.bad:
         raise WorkFailed(f"failed lines: {run.tally.failed:,}, wrong lines: {run.tally.bad:,}")
@@ -78,6 +81,7 @@ class _Run:
     def __init__(self, source: Path, target: str | None, most: int) -> None:
         self.tally = Tally()
         self.late = False
+        self.refused: QueueDraining | IdempotencyConflict | None = None
         self._source = source
         self._target = target
         self._most = most
@@ -91,6 +95,9 @@ class _Run:
             asyncio.run(self._within(timeout_s, address, output, configuration))
         except TimeoutError:
             self.late = True
+            return False
+        except (QueueDraining, IdempotencyConflict) as refused:
+            self.refused = refused
             return False
         except KeyboardInterrupt:
             return False

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from echelon_producers.client import Client
-from echelon_workers.ledger.status import ClusterStatus, QueueStatus, WorkerStatus
+from echelon_workers.ledger.status import ClusterStatus, QueueStatus, WorkerStatus, left_behind
 
 from .batch.progress import span
 from .instances import instances_table
@@ -20,7 +20,7 @@ from .where import Where, pass_where, where_options
 _AGAIN_S = 1.0
 #: shown always, and shown where there is something to show: a terminal of 80 columns is enough for a healthy cluster
 _ALWAYS = ("waiting", "running", "answered")
-_SELDOM = ("delayed", "dead", "expired", "cancelled", "retries", "limited", "late")
+_SELDOM = ("delayed", "dead", "expired", "cancelled", "retries", "limited", "lapsed", "late")
 _PIPE_COLUMNS = 160
 
 
@@ -68,6 +68,7 @@ def console() -> Console:
 def tables(status: ClusterStatus, *, every: bool = False) -> Group:
     """The status for people."""
     parts: list[Table | str] = [_line(status), _queues(status, every=every)]
+    parts += [left_behind(queue) for queue in status.queues if queue.dropped]
     if (scopes := scopes_table(status.scopes, every=every)) is not None:
         parts.append(scopes)
     if (instances := instances_table(status.instances, every=every)) is not None:
@@ -93,29 +94,31 @@ def _queues(status: ClusterStatus, *, every: bool) -> Table:
     table.add_column("queue", no_wrap=True)
     for name in (*counted, "tokens", "cost USD", "workers"):
         table.add_column(name, justify="right", no_wrap=True)
-    states = [_state(queue, status.now_ms) for queue in shown]
+    states = [queue_state(queue, status.now_ms) for queue in shown]
     if any(states):
         table.add_column("", no_wrap=True)
     for queue, state in zip(shown, states, strict=True):
         table.add_row(queue.name, *_numbers(queue, counted), *filter(None, [state]))
     total = QueueStatus(name="all", kind="", counts=status.totals, served_by=len(status.workers))
-    table.add_row(f"all {len(status.queues)} queues", *_numbers(total, counted), style="bold")
+    in_force = sum(not queue.dropped for queue in status.queues)
+    table.add_row(f"all {in_force} queues", *_numbers(total, counted), style="bold")
     return table
 
 
-def _state(queue: QueueStatus, now_ms: int) -> str:
-    """Why nothing starts here, if nothing does."""
-    if queue.paused:
-        return "paused"
-    if not queue.held_by:
-        return ""
-    so_far = f", {span((now_ms - queue.held_since_ms) / 1000)} so far" if queue.held_since_ms else ""
-    return f"waits for {named(queue.held_by)}{so_far}"
+def queue_state(queue: QueueStatus, now_ms: int) -> str:
+    """Why nothing starts here, or nothing comes, if that is so."""
+    if queue.dropped:
+        return "dropped"
+    states = [name for name, holds in (("draining", queue.draining), ("paused", queue.paused)) if holds]
+    if queue.held_by and not queue.paused:
+        so_far = f", {span((now_ms - queue.held_since_ms) / 1000)} so far" if queue.held_since_ms else ""
+        states.append(f"waits for {named(queue.held_by)}{so_far}")
+    return ", ".join(states)
 
 
 def _has_something(queue: QueueStatus) -> bool:
     counts = queue.counts
-    return bool(counts.submitted or counts.waiting or counts.delayed or counts.running)
+    return bool(queue.draining or counts.submitted or counts.waiting or counts.delayed or counts.running)
 
 
 def _numbers(queue: QueueStatus, counted: Iterable[str]) -> list[str]:

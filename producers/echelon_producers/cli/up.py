@@ -22,6 +22,7 @@ from echelon_workers.ledger.client import Ledger
 from echelon_workers.ledger.server import DIRECTORY, ServerHold, ServerUnavailable
 
 from .failures import InputWrong, WorkFailed, tell_of, warn
+from .publish import tell_of_dropped
 from .where import Where, pass_where, where_options
 from .worker import celery_app
 
@@ -87,6 +88,7 @@ def up_command(
     ):
         queues = list(loaded.configuration.queues) if per_queue else []
         number = revisions.publish(ledger, loaded.configuration)
+        tell_of_dropped(ledger)
         cluster = Cluster(logs, _say, verbose=verbose)
         try:
             place = Place(address=hold.address, configs=where.configs)

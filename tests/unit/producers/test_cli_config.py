@@ -134,6 +134,7 @@ def test_show_json_is_the_configuration_that_would_be_published(run: Run) -> Non
         "deadline_s": 3600.0,
         "retention_s": 86400.0,
         "health_check_interval_s": 30.0,
+        "durability": "local",
     }
 
 

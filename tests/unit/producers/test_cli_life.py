@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from echelon_producers.cli.jobs import moment
 from echelon_producers.cli.life import life
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
 
@@ -21,6 +22,12 @@ ANSWERED = FAILED | {
     "usage": {"input_tokens": 1400, "output_tokens": 23},
     "cost_usd": "0.00182",
 }
+LAPSE = {"decision": "lapse", "at_ms": 3000, "queue": FAST, "instance": "openai-gpt4", "worker": "w1@host:7:ab"} | {
+    "lease": "1",
+    "started_ms": 2000,
+}
+LATE = {"decision": "late", "at_ms": 4000, "lease": "1", "outcome": "answered"}
+RELOCATED = {"decision": "relocate", "at_ms": 5000, "from": "old_group.echelon1", "to": FAST}
 AGAIN = {"decision": "redrive", "at_ms": 9000, "state": "dead", "created_ms": 500, "ended_ms": 8000, "reason": ERROR}
 
 
@@ -101,3 +108,65 @@ def test_a_record_keeps_attempts_and_redrives_apart() -> None:
     assert (found.created_ms, found.waits_from_ms) == (500, 9900)
     assert found.redrives[0]["reason"] == ERROR
     assert record(FAILED).redrives == []
+
+
+def test_its_state_is_told_with_since_when_and_why() -> None:
+    lines = told(state="delayed", cause="timed_out", at=7000)
+    assert f"  state      delayed since {moment(7000)}: timed_out" in lines
+    assert "  state      queued" in told()
+
+
+def test_a_lapse_says_who_was_lost_and_that_its_call_may_have_gone_on() -> None:
+    lines = told(LAPSE, ANSWERED, columns=300)
+    place = lines.index(
+        f"  lapsed     {moment(3000)}, its worker w1@host:7:ab was not heard of for as long as the lease lasts: the "
+        f"call to openai-gpt4, begun {moment(2000)}, may have gone on at the provider"
+    )
+    assert lines[place + 2] == f"attempt 1  {LOWER}  openai-gpt4"
+    assert lines[place + 3] == "  why        its lease had lapsed"
+    assert not any("may have gone on" in line for line in told(LAPSE | {"instance": ""}, columns=300))
+
+
+def test_a_late_end_and_a_move_stand_where_they_were() -> None:
+    lines = told(FAILED | {"decision": "retry"}, LATE, RELOCATED, ANSWERED, columns=200)
+    kinds = [line.split()[0] for line in lines if line.startswith(("attempt", "  late ", "  moved "))]
+    assert kinds == ["attempt", "late", "moved", "attempt"]
+    assert f"  late       {moment(4000)}, an end (answered) came after its lease was lost, and was refused" in lines
+    assert f"  moved      {moment(5000)}, by an operator, from old_group.echelon1 to {FAST}" in lines
+    assert "  why        an operator moved it there" in lines
+    assert [line[:9] for line in lines if line.startswith("attempt")] == ["attempt 1", "attempt 2"]
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        ("expire", "expired: its deadline passed while it ran"),
+        ("expired", "expired: its deadline passed while it waited"),
+        ("hold", "stays where it is: every instance is out, and there is nowhere to go"),
+        ("cancel", "cancelled"),
+        ("novelty", "novelty"),
+    ],
+)
+def test_a_decision_is_told_in_words(decision: str, said: str) -> None:
+    assert f"  then       {said}" in told(FAILED | {"decision": decision}, columns=120)
+
+
+@pytest.mark.parametrize("damage", ["x", 5, None, [], {}, 1.5, 2**80, "\x1b[2J"])
+def test_a_damaged_entry_is_told_as_far_as_it_can_be_read(damage: object) -> None:
+    for entry in (MOVED, ANSWERED, LAPSE, LATE, RELOCATED, AGAIN):
+        for name in (*entry, "skipped", "because"):
+            lines = told(entry | {name: damage}, columns=80)
+            assert lines[0] == "job j"
+            assert not any("\x1b" in line for line in lines)
+
+
+def test_a_line_that_nobody_can_read_is_shown() -> None:
+    found = read_record("j", [b'{"half' if name == "trail" else b"queued" for name in FIELDS])
+    assert found is not None
+    assert '  unreadable {"half' in list(life(found, 80))
+
+
+def test_a_cause_that_says_no_more_than_the_state_is_left_out() -> None:
+    assert f"  state      answered since {moment(7000)}" in told(
+        state="answered", cause="answered", at=7000, ended=7000
+    )

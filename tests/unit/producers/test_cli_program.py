@@ -15,7 +15,14 @@ from echelon_producers.cli import program as program_module
 from echelon_producers.cli.failures import reported
 from echelon_producers.cli.program import program
 from echelon_producers.cli.where import Where, pass_where, where_options
-from echelon_producers.errors import NoConfiguration, ResultTimeout, SubmitInvalid, Unavailable
+from echelon_producers.errors import (
+    IdempotencyConflict,
+    NoConfiguration,
+    QueueDraining,
+    ResultTimeout,
+    SubmitInvalid,
+    Unavailable,
+)
 from echelon_workers.ledger.address import AddressInvalid
 from echelon_workers.ledger.server import ServerUnavailable
 
@@ -79,6 +86,8 @@ PROBLEM = Problem(file="a.yaml", line=3, path="x.y", message="unknown key", advi
     [
         (ConfigurationInvalid([PROBLEM, PROBLEM]), 2, f"{PROBLEM}\n{PROBLEM}\n"),
         (SubmitInvalid([("a", "wrong"), ("b", "wrong")]), 2, "echelon: a: wrong\nechelon: b: wrong\n"),
+        (IdempotencyConflict("j1"), 2, f"echelon: {IdempotencyConflict('j1')}\n"),
+        (QueueDraining("a.b"), 2, f"echelon: {QueueDraining('a.b')}\n"),
         (AddressInvalid("bad URL"), 2, "echelon: bad URL\n"),
         (NoConfiguration("nothing"), 1, "echelon: nothing\n"),
         (Unavailable("away"), 1, "echelon: away\n"),

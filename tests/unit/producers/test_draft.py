@@ -229,6 +229,29 @@ def limited(tokens_per_minute: int) -> Drafter:
     return Drafter(CONFIGURATION.model_copy(update={"groups": {**CONFIGURATION.groups, "fast_group": tight}}))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"metadata": {"a": "1", "b": "2"}}, {"metadata": {"b": "2", "a": "1"}}),
+        ({"metadata": {}, "tools": [], "system": None}, {}),
+        ({"temperature": 1}, {"temperature": 1.0}),
+        ({"thinking": {"enabled": True, "budget_tokens": None}}, {"thinking": {"enabled": True}}),
+        ({"max_tokens": 5, "temperature": 0.5}, {"temperature": 0.5, "max_tokens": 5}),
+    ],
+)
+def test_the_same_job_is_written_in_the_same_way(one: dict[str, Any], other: dict[str, Any]) -> None:
+    drafter = Drafter(configuration())
+    written = [drafter.draft({"target": "plan_group", "prompt": "x", **said}).request for said in (one, other)]
+    assert written[0] == written[1]
+
+
+def test_the_order_of_a_schema_is_kept_because_models_answer_in_it() -> None:
+    properties = {"b": {"type": "string"}, "a": {"type": "string"}}
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"properties": properties}}}
+    job = {"target": "plan_group", "prompt": "x", "response_format": schema}
+    assert b'"properties":{"b":' in Drafter(configuration()).draft(job).request  # type: ignore[operator]
+
+
 def test_a_job_says_what_tokens_it_needs() -> None:
     job = DRAFTER.draft({**PROMPT, "max_tokens": 7})
     assert (job.input_tokens, job.worst_input_tokens) == sizes(JobRequest(prompt="hello"))

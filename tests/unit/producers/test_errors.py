@@ -7,6 +7,7 @@ import pytest
 from echelon_producers import errors
 from echelon_producers.errors import (
     EchelonError,
+    IdempotencyConflict,
     JobCancelled,
     JobDied,
     JobEnded,
@@ -46,7 +47,13 @@ def test_the_package_exports_every_error(kind: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "builtin"), [(SubmitInvalid, ValueError), (UnknownJob, LookupError), (ResultTimeout, TimeoutError)]
+    ("kind", "builtin"),
+    [
+        (SubmitInvalid, ValueError),
+        (IdempotencyConflict, ValueError),
+        (UnknownJob, LookupError),
+        (ResultTimeout, TimeoutError),
+    ],
 )
 def test_code_that_knows_only_builtin_errors_catches_them(kind: type[Exception], builtin: type[Exception]) -> None:
     assert issubclass(kind, builtin)

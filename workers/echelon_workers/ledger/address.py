@@ -1,6 +1,7 @@
 """Where the cluster's Redis is, and connections to it."""
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,17 +9,17 @@ from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.retry import Retry
 
 from .keys import Keys
+from .patience import AsyncPatience, Patience
+from .sentinels import SCHEME as SENTINEL
+from .sentinels import Sentinels, SentinelsInvalid
 
 #: In this order; the first one that is set wins.
 URL_VARIABLES = ("ECHELON_REDIS_URL", "REDIS_URL")
 
 #: The schemes that redis-py, kombu and Flower all understand once `Address` has spelled them for each.
-SCHEMES = ("redis", "rediss", "redis+socket", "unix")
+SCHEMES = ("redis", "rediss", "redis+socket", "unix", SENTINEL)
 
 
 class AddressInvalid(ValueError):
@@ -27,7 +28,7 @@ class AddressInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One Redis or Valkey server (7.0 or newer) and the namespace of one cluster in it."""
+    """One Redis or Valkey server (7.0 or newer), or Sentinels that know it, and the namespace of one cluster in it."""
 
     url: str
     namespace: str = ""
@@ -37,8 +38,19 @@ class Address:
         if scheme not in SCHEMES:
             raise AddressInvalid(
                 f"Redis URL {self.redacted}: the scheme is {scheme or 'missing'!r} "
-                f"(would be right: redis://HOST:PORT/DB, rediss://... or redis+socket:///PATH?virtual_host=DB)"
+                f"(would be right: redis://HOST:PORT/DB, rediss://..., redis+socket:///PATH?virtual_host=DB or "
+                f"sentinel://HOST:PORT,HOST:PORT/DB?master=NAME)"
             )
+        try:
+            _ = self._sentinels
+        except SentinelsInvalid as error:
+            raise AddressInvalid(
+                f"Redis URL {self.redacted}: {error} "
+                f"(would be right: sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/DB?master=NAME)"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"Address({self.redacted!r}, {self.namespace!r})"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Address | None":
@@ -54,17 +66,28 @@ class Address:
     @property
     def redacted(self) -> str:
         """The URL without its password, for people. Whatever stands before an `@` may be one."""
-        scheme, separator, rest = self.url.partition("://")
+        scheme, separator, rest = re.sub(r"((?:^|[?&;])\w*password=)[^&]*", r"\1***", self.url).partition("://")
         credentials, at, place = rest.rpartition("@")
         if not at:
-            return self.url
+            return f"{scheme}{separator}{rest}"
         user = credentials.partition(":")[0] if ":" in credentials else ""
         return f"{scheme}{separator}{user}:***@{place}"
 
     @property
+    def _sentinels(self) -> Sentinels | None:
+        return Sentinels.read(self.url) if self.url.startswith(f"{SENTINEL}://") else None
+
+    @property
     def broker_url(self) -> str:
-        """The URL as kombu wants it: a socket is `redis+socket://`."""
+        """The URL as kombu wants it: a socket is `redis+socket://`, and each Sentinel has one of its own."""
+        if (sentinels := self._sentinels) is not None:
+            return sentinels.broker_url
         return f"redis+socket{self.url[len('unix') :]}" if self.url.startswith("unix:") else self.url
+
+    @property
+    def broker_options(self) -> dict[str, Any]:
+        """What kombu has to be told of the server beside the URL (its `broker_transport_options`)."""
+        return {} if (sentinels := self._sentinels) is None else sentinels.broker_options
 
     @property
     def _client_url(self) -> str:
@@ -73,13 +96,16 @@ class Address:
         return self.url
 
     def client(self, *, timeout_s: float = 5.0, retries: int = 3) -> "redis.Redis":
-        """A client for threads. `timeout_s` bounds each command; a lost connection is retried `retries` times.
+        """A client for threads. A lost connection is made anew and the command sent again, at most `retries` times; who
+        does not answer within `timeout_s` is asked once more. So a command fails within twice that, and a refused
+        connection at once.
 
-        Retrying by itself is safe because every verb of the ledger may be repeated.
+        Repeating by itself is safe because every verb of the ledger may be repeated.
         """
-        return redis.Redis.from_url(
-            self._client_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=_retry(retries, Retry)
-        )
+        options: dict[str, Any] = _bounds(timeout_s) | {"retry": Patience(retries, 2 * timeout_s)}
+        if (sentinels := self._sentinels) is not None:
+            return sentinels.client(**options)
+        return redis.Redis.from_url(self._client_url, **options)
 
     def async_client(
         self,
@@ -91,15 +117,12 @@ class Address:
     ) -> "redis.asyncio.Redis":
         """A client for one event loop, with at most `connections` connections; as `client` otherwise. `connected` is
         called with each connection that is made, in place of its `on_connect`."""
-        return redis.asyncio.Redis.from_url(
-            self._client_url,
-            redis_connect_func=connected,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=_retry(retries, AsyncRetry),
-            max_connections=connections,
-        )
+        options: dict[str, Any] = _bounds(timeout_s) | {"retry": AsyncPatience(retries, 2 * timeout_s)}
+        options |= {"redis_connect_func": connected, "max_connections": connections}
+        if (sentinels := self._sentinels) is not None:
+            return sentinels.async_client(**options)
+        return redis.asyncio.Redis.from_url(self._client_url, **options)
 
 
-def _retry(retries: int, kind):  # type: ignore[no-untyped-def]
-    return kind(ExponentialWithJitterBackoff(base=0.01, cap=0.5), retries)
+def _bounds(timeout_s: float) -> dict[str, float]:
+    return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}

@@ -17,6 +17,9 @@ from .scripts import script
 #: "Redis persistence"); a replica is behind by less as a rule.
 FORGETS_MS = 2000
 
+#: With these each write is on disk before it is acknowledged, also while the file is rewritten.
+_LOSES_NOTHING = {"appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+
 _NO_OTHER = "0" * 40
 
 
@@ -42,13 +45,13 @@ async def _may_forget(connection: Any, info: dict[str, str]) -> bool:
     if info.get("aof_enabled") != "1" or info.get("master_replid2", _NO_OTHER) != _NO_OTHER:
         return True
     try:
-        policy = await _asked(connection, "CONFIG", "GET", "appendfsync")
+        policy = await _asked(connection, "CONFIG", "GET", *_LOSES_NOTHING)
     except (BusyLoadingError, ReadOnlyError):
         raise
     except ResponseError:
         return True  # CONFIG is not for everybody
-    told = list(policy.values()) if isinstance(policy, dict) else policy[1:]
-    return [value.decode() for value in told] != ["always"]
+    told = policy if isinstance(policy, dict) else dict(zip(policy[::2], policy[1::2], strict=True))
+    return {name.decode(): value.decode() for name, value in told.items()} != _LOSES_NOTHING
 
 
 async def _asked(connection: Any, *command: object) -> Any:

@@ -21,7 +21,7 @@ FIELDS = [
 
 #: The decisions of lines in a trail that are no attempts (`note` in lua/parts/places.lua): it was sent again; its lease
 #: lapsed; an end came after that and was refused; it was moved to another queue. And what cannot be read.
-EVENTS: frozenset[str] = frozenset({"redrive", "lapse", "late", "relocate", "unreadable"})
+EVENTS = ("redrive", "lapse", "late", "relocate", "unreadable")
 
 #: A greater number is no time that there will be, and no count; it would not be exact everywhere.
 _GREATEST = 2**53
@@ -57,7 +57,7 @@ class JobRecord:
     events: list[dict[str, Any]] = field(default_factory=list)
     cause: str = ""
     changed_ms: int = 0
-    #: the scope (`echelon:...`, `model:...`) whose limit it waits for, or "paused"
+    #: the scope (`echelon:...`, `model:...`) whose limit it waits for, or "paused", or "dropped": its queue is
     waits_for: str = ""
     waits_since_ms: int = 0
 
@@ -181,8 +181,11 @@ def _read_trail(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return trail, events
 
 
-def with_wait(record: JobRecord, mark: bytes | None, paused: bool) -> JobRecord:
-    """The record of a queued job with what holds its queue back: `mark` is the queue's entry in `blocked`."""
+def with_wait(record: JobRecord, mark: bytes | None, paused: bool, dropped: bool = False) -> JobRecord:
+    """The record of a queued job with what holds its queue back: `mark` is the queue's entry in `blocked`; `dropped`
+    is one that the revision in force does not have."""
+    if record.state == "queued" and dropped:
+        return replace(record, waits_for="dropped", waits_since_ms=0)
     if record.state != "queued" or record.waits_for:
         return record
     if paused:

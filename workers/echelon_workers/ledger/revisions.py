@@ -30,7 +30,7 @@ def publish(ledger: Ledger, configuration: Configuration, *, only_if_none: bool 
     """
     plan = plan_of(configuration)
     args: list[str | int] = [configuration.digest(), configuration.model_dump_json(), "1" if only_if_none else ""]
-    args.append(len(plan.scopes))
+    args += [int(configuration.defaults.deadline_s * 1000), len(plan.scopes)]
     for name, fields in plan.scopes.items():
         args += [name, len(fields)]
         for field in fields.items():

@@ -195,6 +195,16 @@ def dropped_queues() -> Verb[tuple[QueueStatus, ...]]:
     return Verb(script("status"), [0, ""], read)
 
 
+def left_behind(queue: QueueStatus) -> str:
+    """What there is to say of a queue that is not in force any more and has jobs: which, and what to do."""
+    counts, jobs = queue.counts, []
+    if waiting := counts.waiting + counts.delayed:
+        jobs.append(f"{waiting:,} job{'' if waiting == 1 else 's'} wait{'s' if waiting == 1 else ''}")
+    if counts.running:
+        jobs.append(f"{counts.running:,} run{'s' if counts.running == 1 else ''}")
+    return f"{queue.name} is dropped: {' and '.join(jobs)}; echelon queue move {queue.name} TARGET"
+
+
 def _status(configuration: Configuration, revision: int) -> Verb[ClusterStatus]:
     known = [(queue.name, queue.kind) for queue in configuration.queues.values()]
     places, scopes = waiting_places(configuration), list(limits_of(configuration))
@@ -205,8 +215,8 @@ def _status(configuration: Configuration, revision: int) -> Verb[ClusterStatus]:
         queues = [*known, *((name.decode(), _kind(name.decode())) for name in reply[3])]
         rows, scope_rows = reply[4 : 4 + len(queues)], reply[4 + len(queues) :]
         found = tuple(
-            _queue(*queue, row, workers, is_dropped=place >= len(known))
-            for place, (queue, row) in enumerate(zip(queues, rows, strict=True))
+            _queue(name, kind, row, workers, is_dropped=place >= len(known))
+            for place, ((name, kind), row) in enumerate(zip(queues, rows, strict=True))
         )
         return ClusterStatus(
             revision=revision,

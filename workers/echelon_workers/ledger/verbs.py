@@ -145,12 +145,13 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True)
 class Relocated:
-    """What one relocate came to: how many jobs it moved, how many are left; `is_known`: whether there is such a
-    target."""
+    """What one relocate came to: how many jobs it moved, how many are left, and behind how many of the delayed to go
+    on (None: all were looked at); `is_known`: whether there is such a target."""
 
     moved: int
     left: int
     is_known: bool = True
+    behind: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,21 +264,23 @@ def _read_taken(reply: list[Any]) -> Taken:
 
 
 def _read_grant(f: list[bytes]) -> Grant:
+    # What somebody wrote into a record is for its own attempt to find; the other grants of this reply hold.
+    texts = [value.decode(errors="replace") for value in f]
     return Grant(
-        id=f[0].decode(),
-        queue=f[1].decode(),
-        lease=f[2].decode(),
-        instance=f[3].decode(),
-        home=f[4].decode(),
+        id=texts[0],
+        queue=texts[1],
+        lease=texts[2],
+        instance=texts[3],
+        home=texts[4],
         request=f[5],
-        node=f[6].decode(),
-        target=f[7].decode(),
+        node=texts[6],
+        target=texts[7],
         deadline_ms=int(f[8]),
         created_ms=int(f[9]),
         attempts=int(f[10]),
         foreign=f[11] == b"1",
-        options=f[12].decode(),
-        trail=f[13].decode(),
+        options=texts[12],
+        trail=texts[13],
         use_within_ms=int(f[14]) if f[14] else None,
     )
 
@@ -344,15 +347,16 @@ def cancel(
     return Verb(script("cancel"), args, lambda reply: [answer.decode() for answer in reply])
 
 
-def relocate(source: str, target: str, *, most: int = MOST_JOBS_A_CALL) -> Verb["Relocated"]:
-    """Move jobs that wait in one queue, or are delayed, to another, in their order; at most so many of them."""
-    return Verb(script("relocate"), [source, target, most], _read_relocated)
+def relocate(source: str, target: str, *, behind: int = 0, most: int = MOST_JOBS_A_CALL) -> Verb["Relocated"]:
+    """Move jobs that wait in one queue, or are delayed, to another, in their order; so many are looked at, of the
+    delayed behind the first `behind`."""
+    return Verb(script("relocate"), [source, target, most, behind], _read_relocated)
 
 
 def _read_relocated(reply: list[bytes]) -> "Relocated":
     if reply[0] == b"no queue":
         return Relocated(0, 0, False)
-    return Relocated(int(reply[0]), int(reply[1]))
+    return Relocated(int(reply[0]), int(reply[1]), behind=int(reply[2]) if reply[2] else None)
 
 
 def redrive(ids: Sequence[str], *, token: str = "") -> Verb[list[Redriven]]:

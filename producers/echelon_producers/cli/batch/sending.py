@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from echelon_workers.ledger.verbs import Full, NewJob, Verb, submit
+from echelon_producers.sending import accepted
+from echelon_workers.ledger.verbs import Full, NewJob, Refusal, Verb, submit
 
 from .tally import Tally
 
-Submit = Callable[[Verb[list[bool] | Full]], Awaitable[list[bool] | Full]]
+Submit = Callable[[Verb[list[bool] | Refusal]], Awaitable[list[bool] | Refusal]]
 
 #: What is full is asked again no sooner, and no later, whatever it says of itself.
 _LEAST_WAIT_S, _LONGEST_WAIT_S = 0.05, 30.0
@@ -17,19 +18,19 @@ _LEAST_WAIT_S, _LONGEST_WAIT_S = 0.05, 30.0
 class Sending:
     """Sends jobs until each is accepted; the tally says what is full meanwhile."""
 
-    def __init__(self, run: Submit, accepted: Callable[[list[str]], None], tally: Tally) -> None:
-        """`accepted` is called whenever some are, with those of them that had been accepted before."""
+    def __init__(self, run: Submit, told: Callable[[list[str]], None], tally: Tally) -> None:
+        """`told` is called whenever some are, with those of them that had been accepted before."""
         self._tally = tally
         #: those that are not accepted yet
         self.ids: set[str] = set()
         self._run = run
-        self._accepted = accepted
+        self._told = told
         #: how many of our jobs have left: then there may be room sooner than was said
         self._left = 0
         self._leaving = asyncio.Event()
 
     async def send(self, jobs: Sequence[NewJob]) -> None:
-        """Submit them all, in order."""
+        """Submit them all, in order. Raises QueueDraining, IdempotencyConflict; what was accepted before goes on."""
         rest, many = list(jobs), len(jobs)
         while rest:
             some, left = rest[:many], self._left
@@ -37,10 +38,11 @@ class Sending:
             if isinstance(reply, Full):
                 many = await self._fewer(reply, len(some), left)
                 continue
+            are_new = accepted(reply, [job.id for job in some], 0)
             del rest[: len(some)]
             many = len(rest)
             self.ids -= {job.id for job in some}
-            self._accepted([job.id for job, is_new in zip(some, reply, strict=True) if not is_new])
+            self._told([job.id for job, is_new in zip(some, are_new, strict=True) if not is_new])
 
     def one_left(self) -> None:
         """Say that one of the jobs sent before has ended."""

@@ -12,11 +12,11 @@ from typing import Any, BinaryIO, TypeVar
 import redis
 
 from echelon_configs import Configuration
-from echelon_producers.errors import Unavailable
+from echelon_producers.reaching import reaching
 from echelon_workers.ledger.client import AsyncLedger
 from echelon_workers.ledger.ending import end_tasks
 from echelon_workers.ledger.record import FIELDS, JobRecord, read_record
-from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Full, Verb
+from echelon_workers.ledger.verbs import MOST_JOBS_A_CALL, Refusal, Verb
 
 from .answers import answer_line, successor
 from .endings import Endings
@@ -67,7 +67,11 @@ class Work:
         self._sending = Sending(self._submit, self._accepted, self.tally)
 
     async def run(self, source: BinaryIO, configuration: Configuration) -> None:
-        """Run the whole file. Raises Unavailable when Redis stays away, OSError when the output cannot be written."""
+        """Run the whole file.
+
+        Raises Unavailable when Redis stays away, QueueDraining and IdempotencyConflict when jobs are not accepted,
+        OSError when the output cannot be written.
+        """
         self._began_ms = await self._patiently(self._server_ms)
         listening = asyncio.create_task(self._endings.listen())
         feeding = asyncio.create_task(self._feed(source, configuration))
@@ -208,7 +212,7 @@ class Work:
         seconds, microseconds = await self._ledger.redis.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
-    async def _submit(self, verb: Verb[list[bool] | Full]) -> list[bool] | Full:
+    async def _submit(self, verb: Verb[list[bool] | Refusal]) -> list[bool] | Refusal:
         return await self._patiently(lambda: self._ledger.run(verb))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -218,10 +222,10 @@ class Work:
             try:
                 return await call()
             except redis.RedisError as failed:
-                away = isinstance(failed, redis.ConnectionError | redis.TimeoutError)
+                away = isinstance(failed, redis.ConnectionError | redis.TimeoutError | redis.ReadOnlyError)
                 if not away or time.monotonic() > end:
-                    where = self._ledger.address.redacted
-                    raise Unavailable(f"Redis at {where} cannot be used: {failed}") from failed
+                    with reaching(self._ledger.address):
+                        raise
                 await asyncio.sleep(0.5)
 
 

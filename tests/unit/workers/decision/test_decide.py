@@ -199,7 +199,15 @@ def test_an_attempt_that_would_start_after_the_deadline_is_not_made() -> None:
     assert late.verdict == "bury"
     assert late.because.startswith("the next attempt would start after the deadline")
     assert decided(errors.ServerFailed("503"), left_ms=11).verdict == "retry", "another instance is there at once"
-    assert decided(errors.ServerFailed("503"), left_ms=9).because.startswith("its deadline has passed")
+
+
+def test_a_job_whose_deadline_has_passed_expires_unless_it_has_failed_for_good() -> None:
+    past = decided(errors.ServerFailed("503"), left_ms=9)
+    assert past.verdict == "expire"
+    assert past.because.startswith("its deadline has passed")
+    assert decided(errors.ServerFailed("503"), left_ms=-5).verdict == "expire"
+    assert decided(errors.BadRequest("400"), left_ms=9).verdict == "bury"
+    assert decided(errors.RateLimited("429"), left_ms=9).verdict == "wait", "the reaper ends it where it waits"
 
 
 def test_with_no_time_for_a_delay_the_job_goes_on_at_once() -> None:

@@ -8,7 +8,7 @@ algorithms.sliding_window = {
     local at = s.started + amount - 1 - size
     if at >= 0 then return now + m.span end
     local t = redis.call('LINDEX', K.log..s.name, at)
-    return t and tonumber(t) + m.span or 0
+    return t and (tonumber(t) or 0) + m.span or 0
   end,
   -- What a window lets through in so many ms may have been granted and forgotten. All windows of a scope share its log.
   charge = function(s, m, lost_ms, now)

@@ -10,7 +10,7 @@ local function sum_of(s, m, now)
   if r[2] and (tonumber(r[4]) or 0) > now then s.reserver, s.reserved = r[2], tonumber(r[3]) end
   if s.sum > 0 then
     s.gone = redis.call('ZRANGEBYSCORE', key, '-inf', now - m.span)
-    for _, entry in ipairs(s.gone) do s.sum = s.sum - tonumber(string.match(entry, '%d+$')) end
+    for _, entry in ipairs(s.gone) do s.sum = s.sum - (tonumber(string.match(entry, '%d+$')) or 0) end
     if redis.call('ZCARD', key) == #s.gone then s.sum = 0 end
   end
   return s.sum
@@ -27,7 +27,7 @@ algorithms.weighted_window = {
     local entries = redis.call('ZRANGE', K.tokens..s.name, first, first + 49, 'WITHSCORES')
     local at = now
     for i = 1, #entries, 2 do
-      over, at = over - tonumber(string.match(entries[i], '%d+$')), tonumber(entries[i + 1])
+      over, at = over - (tonumber(string.match(entries[i], '%d+$')) or 0), tonumber(entries[i + 1])
       if over <= 0 then break end
     end
     return math.max(now + 1, at + m.span)
@@ -48,9 +48,12 @@ algorithms.weighted_window = {
     redis.call('PEXPIRE', key, m.span)
     redis.call('HSET', K.scope..s.name, 'tu', string.format('%.0f', s.sum))
   end,
+  -- All windows of a scope share its entries, as those of a sliding window do.
   charge = function(s, m, lost_ms, now)
-    local tokens = math.ceil(m.size * math.min(1, lost_ms / m.span))
-    redis.call('ZADD', K.tokens..s.name, now, 'forgotten '..string.format('%.0f', now)..' '..tokens)
+    local tokens = math.ceil(m.size * math.min(1, lost_ms / m.span)) - (s.charged_tokens or 0)
+    if tokens <= 0 then return end
+    s.charged_tokens = (s.charged_tokens or 0) + tokens
+    redis.call('ZADD', K.tokens..s.name, now, 'forgotten '..string.format('%.0f', now)..':'..s.charged_tokens..' '..tokens)
     redis.call('PEXPIRE', K.tokens..s.name, m.span)
     redis.call('HINCRBY', K.scope..s.name, 'tu', tokens)
   end,

@@ -5,13 +5,14 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  the server's run id, for how many ms before its end a server like this may have forgotten what it was told
 -- reply 1 if it is another server than before
---@ time places scopes
-local before = redis.call('GET', K.server)
+--@ guard time places scopes
+local known = redis.call('MGET', K.server, K.lease)
+local before = known[1]
 if before == ARGV[1] then return 0 end
 local now, lost_ms = server_now(), tonumber(ARGV[2])
 redis.call('SET', K.server, ARGV[1])
 if not before then return 0 end
-keep_calm(now, tonumber(redis.call('GET', K.lease)) or LEASE_MS)
+keep_calm(now, lasting(known[2]))
 if lost_ms > 0 then
   for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do
     local s = scope(name)

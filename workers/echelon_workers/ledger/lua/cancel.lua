@@ -5,7 +5,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  retention ms, reason as JSON, for how many ms an id that is not known (yet) is remembered or 0, then ids
 -- reply for each 'cancelled', 'stopping', 'answered', 'dead', 'expired' or 'unknown'
---@ time places leaving cancelling
+--@ guard time places leaving cancelling
 server_now()
 local reply = {}
 for i = 4, #ARGV do

@@ -11,7 +11,7 @@
 --       the configuration is loaded anew), the outcome's code, the queue to move to, the strategy that chose it, what the
 --       fleet's history keeps of that (JSON)
 -- reply 'done' or 'late'
---@ time places scopes breaker lease provider outcomes
+--@ guard time places scopes breaker lease provider outcomes
 local id, lease, decision, payload = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local queue, priority, cancel = held(id, lease)
 local now = server_now()
@@ -44,14 +44,15 @@ if ARGV[14] ~= '' then stated(instance, ARGV[14], tonumber(r[2]) or now, now) en
 if ARGV[5] ~= '' then note(id, ARGV[5]) end
 if decision == 'answer' then
   if tonumber(ARGV[11]) > 0 then answered_with(instance, tonumber(ARGV[11])) end
+  if cancel then redis.call('HDEL', job, 'cancel') end -- it was there first
   to_end(id, queue, 'running', 'answered', 'answer', payload, tonumber(ARGV[8]), 'answered')
   foreign_result(id, ARGV[9])
+elseif cancelled_instead(id, queue, 'running', cancel) then
+  decision = 'cancelled'
 elseif decision == 'bury' or decision == 'expire' then
   local expired = decision == 'expire'
   to_end(id, queue, 'running', expired and 'expired' or 'dead', 'error', payload, tonumber(ARGV[8]), expired and 'its deadline passed' or ARGV[17])
   foreign_result(id, ARGV[9])
-elseif cancelled_instead(id, queue, 'running', cancel) then
-  decision = 'cancelled'
 elseif decision == 'wait' then
   -- The provider said: not now. That spends no attempt. The job goes on elsewhere, or is the first here.
   rest(instance, now, tonumber(ARGV[6]))

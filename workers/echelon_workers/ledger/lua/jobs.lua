@@ -7,6 +7,7 @@
 --       that be gone, how many to look at, and the fields to read
 -- reply how many were looked at, the last of them or '', what holds the queue back or '', 1 if it is paused; then for each job its id
 --       and its fields
+--@ guard
 local place, queue, of, behind, from, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local fields, ids = {}, {}
 for i = 7, #ARGV do fields[#fields + 1] = ARGV[i] end

@@ -4,7 +4,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  queue names
 -- reply for each place that holds some: the queue, 'list' or 'parked', the number of the list or the node
---@ places
+--@ guard places
 local reply, wanted = {}, {}
 local function add(queue, place, of)
   for _, value in ipairs({ queue, place, of }) do reply[#reply + 1] = value end

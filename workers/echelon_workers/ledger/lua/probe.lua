@@ -10,7 +10,7 @@
 -- ARGV  'end', then for each probe: instance, fence, what it says of the instance ('ok', 'failed' or ''; 'unused': no call was made), for how many ms
 --       that is out all the same (as finish), the outcome's code, tokens used or '' (nobody knows)
 --   reply for each 'done' or 'late'
---@ time places scopes breaker outcomes probes
+--@ guard time places scopes breaker outcomes probes
 local now = server_now()
 -- While an instance is half open it is looked at so often, should its interval be longer.
 local SOON_MS = 5000

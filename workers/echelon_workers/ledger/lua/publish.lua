@@ -4,10 +4,10 @@
 -- Guarantee: the same digest again is the same revision; what is in use of a limit stays as it is. Queues that it does not have any
 -- more keep their jobs, and are remembered as dropped.
 -- KEYS  own prefix, queue prefix
--- ARGV  digest, document, '1' to let one that is in force stay, how many scopes, then for each scope: its name, how
+-- ARGV  digest, document, '1' to let one that is in force stay, ms that a job has which states no deadline, how many scopes, then for each scope: its name, how
 --       many fields, and these; then for each queue: its name, its plan
 -- reply the revision's number
---@ time places breaker
+--@ guard time places breaker
 for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do readmit(name) end
 local before = redis.call('HGET', K.revision, 'digest')
 if before == ARGV[1] or (before and ARGV[3] == '1') then return redis.call('HGET', K.revision, 'number') end
@@ -21,8 +21,8 @@ for _, queue in ipairs(redis.call('SMEMBERS', K.plans)) do
   redis.call('SADD', K.dropped, queue)
 end
 redis.call('DEL', K.scopes, K.plans, K.blocked)
-local i = 5
-for _ = 1, tonumber(ARGV[4]) do
+local i = 6
+for _ = 1, tonumber(ARGV[5]) do
   local name, fields = ARGV[i], tonumber(ARGV[i + 1])
   local values = {}
   for k = 1, 2 * fields do
@@ -42,6 +42,6 @@ while i < #ARGV do
   i = i + 2
 end
 local number = redis.call('HINCRBY', K.revision, 'number', 1)
-redis.call('HSET', K.revision, 'digest', ARGV[1], 'document', ARGV[2])
+redis.call('HSET', K.revision, 'digest', ARGV[1], 'document', ARGV[2], 'deadline', ARGV[4])
 redis.call('PUBLISH', K.published, number)
 return tostring(number)

@@ -7,8 +7,9 @@
 -- ARGV  token of the call, then job ids
 -- reply for each: 'done', 'not ended', 'answered', 'unknown' (no record, or no more), 'no job' (a foreign message that never
 --       became one), or 'no queue' (its home is not in this revision any more, or is no list)
---@ time places
+--@ guard time places
 local token, now = ARGV[1], server_now()
+local usual_ms = tonumber(redis.call('HGET', K.revision, 'deadline')) or 3600000
 local ENDED = { dead = true, expired = true, cancelled = true }
 local has_plans = redis.call('EXISTS', K.plans) == 1
 local reply, sent = {}, {}
@@ -19,7 +20,10 @@ end
 
 local function send_again(id, r)
   local home, job, created = r.home, K.job..id, tonumber(r.created) or now
-  local lasts = (tonumber(r.deadline) or 0) - created
+  local deadline = tonumber(r.deadline) or 0
+  local lasts = deadline - created
+  -- One that was late before it came here had no time at all.
+  if deadline > 0 and lasts <= 0 then lasts = usual_ms end
   local line = '{"decision":"redrive","at_ms":'..string.format('%.0f', now)..',"state":"'..r.state..'","created_ms":'
     ..string.format('%.0f', created)..',"ended_ms":'..(r.ended or '0')..',"reason":'
     ..string.gsub(r.error and r.error ~= '' and r.error or 'null', '\n', ' ')..'}'
@@ -48,7 +52,7 @@ for i = 2, #ARGV do
     reply[#reply + 1] = r.state == 'answered' and 'answered' or 'not ended'
   elseif redis.call('HEXISTS', K.job..id, 'request') == 0 then
     reply[#reply + 1] = 'no job'
-  elseif not is_served(r.home) or type(redis.pcall('LPUSH', list_of(r.home, tonumber(r.priority) or 0), id)) == 'table' then
+  elseif not is_served(r.home) or type(redis.pcall('LPUSH', list_of(r.home, as_priority(r.priority)), id)) == 'table' then
     reply[#reply + 1] = 'no queue'
   else
     send_again(id, r)

@@ -4,7 +4,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  raw message, id, queue or '', error as JSON, retention ms, foreign result or ''
 -- reply 'done', or 'known' if a job has this id already
---@ time places
+--@ guard time places
 local raw, id = ARGV[1], ARGV[2]
 local now = server_now()
 redis.call('ZREM', K.adopting, raw)

@@ -3,17 +3,19 @@
 -- parked beside it, then the delayed, which come to the new queue when they are due. What runs goes on.
 -- Guarantee: each job is in one of the two at any moment; a repeated call moves those that are left.
 -- KEYS  own prefix, queue prefix
--- ARGV  from which queue, to which, how many at most
--- reply how many were moved, how many are left that wait or are delayed; or 'no queue': this revision has no such target, or it is no list
---@ time places
-local from, to, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- ARGV  from which queue, to which, how many to look at, and of the delayed behind how many
+-- reply how many were moved, how many are left that wait or are delayed, and behind how many of the delayed to go on, or '' when all
+--       were looked at; or 'no queue': this revision has no such target, or it is no list
+--@ guard time places
+local from, to, most, behind = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 server_now()
 if redis.call('SISMEMBER', K.plans, to) == 0 then return { 'no queue' } end
 for number = 0, GUESTS do
   local kind = redis.call('TYPE', list_of(to, number)).ok
   if kind ~= 'list' and kind ~= 'none' then return { 'no queue' } end
 end
-local moved, counted = 0, 0
+if from == to then return { '0', tostring(queue_waits(from)), '' } end
+local looked, raws, counted = 0, 0, 0
 
 -- Its record says where it is from now on. One that fell back to the old queue stays a guest, unless this is its home.
 local function resettle(id, home, priority)
@@ -22,12 +24,12 @@ local function resettle(id, home, priority)
   redis.call('HDEL', K.job..id, 'waits', 'since')
   note(id, noted('relocate', 'from', from, 'to', to))
   counted = counted + 1
-  return home ~= to and GUESTS or tonumber(priority) or 0
+  return home ~= to and GUESTS or as_priority(priority)
 end
 
 local function push(id)
   local r = redis.pcall('HMGET', K.job..id, 'state', 'home', 'priority', 'node')
-  moved = moved + 1
+  looked = looked + 1
   if r.err or r[1] ~= 'queued' then return end -- cancelled while it waited
   redis.call('LPUSH', list_of(to, resettle(id, r[2], r[3])), id)
   enter(id, 'queued', 'queued', 'moved by an operator', r[4])
@@ -35,12 +37,12 @@ end
 
 for number = GUESTS, 0, -1 do
   local list = list_of(from, number)
-  while moved < most and redis.call('TYPE', list).ok == 'list' do
+  while looked < most and redis.call('TYPE', list).ok == 'list' do
     local id = redis.call('RPOP', list)
     if not id then break end
     if string.sub(id, 1, 1) == '{' then -- a foreign message: it is adopted from wherever it is
       redis.call('LPUSH', list_of(to, 0), id)
-      moved = moved + 1
+      looked, raws = looked + 1, raws + 1
     else
       push(id)
     end
@@ -48,7 +50,7 @@ for number = GUESTS, 0, -1 do
 end
 for _, place in ipairs(redis.call('ZRANGE', K.parks, 0, -1)) do
   if string.match(place, '^%S+') == from then
-    while moved < most do
+    while looked < most do
       local id = redis.call('ZPOPMIN', K.parked..place)[1]
       if not id then break end
       push(id)
@@ -56,15 +58,17 @@ for _, place in ipairs(redis.call('ZRANGE', K.parks, 0, -1)) do
     if redis.call('EXISTS', K.parked..place) == 0 then redis.call('ZREM', K.parks, place) end
   end
 end
-if (tonumber(redis.call('HGET', K.counts, 'delayed:'..from)) or 0) > 0 then
-  for _, id in ipairs(redis.call('ZRANGE', K.delayed, 0, 10 * most)) do
-    if moved >= most then break end
+local next = looked < most and '' or tostring(behind)
+if looked < most and (tonumber(redis.call('HGET', K.counts, 'delayed:'..from)) or 0) > 0 then
+  -- They keep their places there.
+  local ids = redis.call('ZRANGE', K.delayed, behind, behind + most - 1)
+  if #ids == most then next = tostring(behind + most) end
+  for _, id in ipairs(ids) do
     local r = redis.pcall('HMGET', K.job..id, 'state', 'home', 'priority', 'queue')
     if not r.err and r[1] == 'delayed' and r[4] == from then
       resettle(id, r[2], r[3])
       redis.call('HINCRBY', K.counts, 'delayed:'..from, -1)
       redis.call('HINCRBY', K.counts, 'delayed:'..to, 1)
-      moved = moved + 1
     end
   end
 end
@@ -72,4 +76,5 @@ if counted > 0 then
   redis.call('HINCRBY', K.totals..from, 'relocated', counted)
   wake(to, counted)
 end
-return { tostring(moved), tostring(queue_waits(from) + math.max(0, tonumber(redis.call('HGET', K.counts, 'delayed:'..from)) or 0)) }
+return { tostring(counted + raws), tostring(queue_waits(from) + math.max(0, tonumber(redis.call('HGET', K.counts, 'delayed:'..from)) or 0)),
+  next }

@@ -7,7 +7,7 @@
 --       inbox queue, the instances it has keys for separated by commas, then for each job: id, lease
 -- reply the number of the revision in force or '', how many leases are lost, id and lease of each, then id and lease of each job
 --       that is to be cancelled
---@ time places scopes breaker lease leaving probes
+--@ guard time places scopes breaker lease leaving probes
 local worker, now = ARGV[1], server_now()
 local lost, unwanted = {}, {}
 for i = 9, #ARGV, 2 do

@@ -8,7 +8,7 @@
 -- ARGV  'publish', worker, for how many ms the scores hold, then for each queue: its name, how many scores, then instance and
 --       score of each
 --   reply '1', or '0' if it is another worker by now, and nothing was published
---@ time
+--@ guard time
 local holder = redis.call('GET', K.scorer)
 
 local function read(worker, holds_ms, fields)

@@ -5,7 +5,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  retention ms, then for each job: id, lease, ending (return | unused | bury | cancel), reason as JSON, foreign result or ''
 -- reply for each job: 'done' or 'late'
---@ time places scopes breaker lease
+--@ guard time places scopes breaker lease
 local now = server_now()
 local reply = {}
 for i = 2, #ARGV, 5 do
@@ -17,11 +17,12 @@ for i = 2, #ARGV, 5 do
     give_back(id, lease, queue, now, nil, ending == 'unused')
     if ending == 'return' or ending == 'unused' then
       to_head(id, queue, priority, ending == 'unused' and 'its grant was not used' or 'its worker gave it back')
-    elseif ending == 'bury' then
-      to_end(id, queue, 'running', 'dead', 'error', ARGV[i + 3], tonumber(ARGV[1]), 'it could not be run')
-      foreign_result(id, ARGV[i + 4])
     else
-      if not cancelled_instead(id, queue, 'running', cancel) then
+      if cancelled_instead(id, queue, 'running', cancel) then
+        -- whatever else it was to come to
+      elseif ending == 'bury' then
+        to_end(id, queue, 'running', 'dead', 'error', ARGV[i + 3], tonumber(ARGV[1]), 'it could not be run')
+      else
         to_end(id, queue, 'running', 'cancelled', 'error', ARGV[i + 3], tonumber(ARGV[1]), 'cancelled')
       end
       foreign_result(id, ARGV[i + 4])

@@ -10,9 +10,9 @@
 --       it drains; then for each scope: its limit of attempts in flight, how many are, how many jobs may wait, how many do, when
 --       one more may start ('' when one ends), until when its provider wants no calls, tokens used beyond what was reserved,
 --       and its meters: algorithm, unit, size, span, size at present, used; and of an instance those fields
---@ time places scopes
+--@ guard time places scopes
 local t, clock = redis.call('TIME'), redis.call('MGET', K.clock, K.ahead)
-local now = math.max(t[1] * 1000 + math.floor(t[2] / 1000) + tonumber(clock[2] or '0'), tonumber(clock[1] or '0'))
+local now = math.max(t[1] * 1000 + math.floor(t[2] / 1000) + as_ms(clock[2]), as_ms(clock[1]))
 this_moment = now
 local workers = {}
 local beats = redis.call('ZRANGE', K.workers, 0, -1, 'WITHSCORES')

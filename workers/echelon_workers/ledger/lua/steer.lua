@@ -6,7 +6,7 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  'pause', 'drain' or 'resume' and queue names, or 'readmit' and scope names of instances
 -- reply how many of the queues this changed
---@ time places breaker
+--@ guard time places breaker
 local changed = 0
 for i = 2, #ARGV do
   if ARGV[1] == 'readmit' then

@@ -9,7 +9,7 @@
 -- reply for each job: 'new' or 'known'; or, when they would be more than may wait somewhere, and nothing was written:
 --       'full', the scope, how many may wait there, how many do, in how many ms there will be room; or 'other', the id;
 --       or 'draining', the queue
---@ time places leaving cancelling pace
+--@ guard time places leaving cancelling pace
 local raw, width = ARGV[1], tonumber(ARGV[2])
 -- Nothing has started lately: nobody knows when there will be room.
 local UNKNOWN_MS, LONGEST_MS = 5000, 3600000

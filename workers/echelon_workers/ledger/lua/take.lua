@@ -9,7 +9,7 @@
 -- reply server time, ms until to ask again or '', queues whose keys are not lists, instances that are out, raw messages (count, then each), then 15 fields a grant:
 --       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail,
 --       within how many ms of being asked for it has to be used or ''
---@ time places
+--@ guard time places
 local worker, seq, claimed = ARGV[1], ARGV[2], ARGV[3]
 local want, urgent, fills, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local adopting_ms, poison, keep, inbox = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
@@ -70,10 +70,13 @@ local again, passed_over, broken = math.huge, 0, {}
 local function tell(id, lease)
   local r = redis.call('HMGET', K.job..id, 'queue', 'instance', 'via', 'request', 'node', 'target', 'deadline', 'created',
     'attempts', 'foreign', 'options', 'trail', 'within')
-  local function whole(value) return string.format('%.0f', tonumber(value or '0') or 0) end
+  local function whole(value)
+    local number = tonumber(value or '0')
+    return string.format('%.0f', number and math.abs(number) < 2 ^ 53 and number or 0)
+  end
   -- A record that somebody damaged is the attempt's to bury, and no other job's business.
   local row = { id, r[1] or '', lease, r[2] or '', r[3] or '', r[4] or '', r[5] or '', r[6] or '', whole(r[7]), whole(r[8]),
-    whole(r[9]), r[10] or '', r[11] or '', r[12] or '', r[13] or '' }
+    whole(r[9]), r[10] or '', r[11] or '', r[12] or '', tonumber(r[13]) and whole(r[13]) or '' }
   for i = 1, 15 do reply[#reply + 1] = row[i] end
 end
 
@@ -161,30 +164,59 @@ local function sent_elsewhere(id, q, node, stays)
   return true
 end
 
--- One job that has left its list: start it, unless it has ended meanwhile, its node has no permit, or no instance that it
--- does not avoid has one. When all instances of its queue are out it is handed out to be sent elsewhere, unless it was found
--- lately that it has to stay: then it is put aside. Returns 1 if it was handed out.
-local function start(id, list, q, all_out)
-  local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size', 'stays', 'cancel')
-  if r.err then redis.call('ZADD', K.dead, now, id) return 0 end
-  if r[1] ~= 'queued' or cancelled_instead(id, q.name, r[1], r[8], r[4]) then return 0 end
+-- Whether a job that has left its list is not to start at all: it has ended meanwhile or waits in another queue, and only its id
+-- was left behind here; or it ends here.
+local function is_over(id, q, r)
+  if r[1] ~= 'queued' or (r[9] and r[9] ~= q.name) or cancelled_instead(id, q.name, r[1], r[8], r[4]) then return true end
   local deadline = tonumber(r[2]) or 0
-  if deadline > 0 and deadline <= now then
-    to_end(id, q.name, 'queued', 'expired', 'error', '{"code":"expired","message":"its deadline passed while it waited"}', keep,
-      'its deadline passed', r[4])
-    foreign_failure(id, 'expired: its deadline passed while it waited')
-    return 0
+  if deadline <= 0 or deadline > now then return false end
+  expired(id, q.name, 'queued', keep, r[4])
+  return true
+end
+
+-- The job has every permit: it takes them, and runs.
+local function grant(id, q, node, member, tokens, passed)
+  local names, within = member.names, member.within or math.huge
+  if node then names, within = names..' '..node.name, math.min(within, node.within or math.huge) end
+  local is_urgent = within < math.huge
+  local entry = hand_out(id, q, node and node.id, member.instance, member.home, names,
+    { within = is_urgent and within, reserved = tokens > 0 and tokens, keeps = member.keeps,
+      probe = member.model and member.model.open_until and member.model.phase })
+  for _, s in ipairs(member.scopes) do
+    use(s, tokens, entry)
+    if s.reserver == q.name then redis.call('HDEL', K.scope..s.name, 'vq', 'va', 'vu') end
   end
+  if node then use(node, tokens, entry) end
+  took_turn(q, member, passed)
+  if is_urgent then urgent = urgent - 1 end
+end
+
+-- Somebody made something else of its record: what it was is lost.
+local function bury_overwritten(id, q)
+  set_aside(K.job..id)
+  redis.call('HSET', K.job..id, 'queue', q.name, 'home', q.name, 'created', now)
+  to_end(id, q.name, nil, 'dead', 'error', '{"code":"unreadable","message":"its record was overwritten in Redis"}', keep, 'unreadable')
+end
+
+-- One job that has left its list: start it, unless it is over, its node has no permit, or no instance that it does not avoid has
+-- one. When all instances of its queue are out it is handed out to be sent elsewhere, unless it was found lately that it has to
+-- stay: then it is put aside. Returns 1 if it was handed out.
+local function start(id, list, q, all_out)
+  local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size', 'stays', 'cancel',
+    'queue')
+  if r.err then bury_overwritten(id, q) return 0 end
+  if is_over(id, q, r) then return 0 end
   if all_out then
     if sent_elsewhere(id, q, r[4], r[7]) then return 1 end
     q.aside[#q.aside + 1] = { list, id }
     return 0
   end
   local node = r[4] and r[4] ~= '' and scope('node:'..r[4])
+  local at = now
   if node then
     node.id = r[4]
-    local at = free_at(node, now, 1, q.name)
-    if at > now then park(id, q, r[4], at, r[5]) return 0 end
+    at = free_at(node, now, 1, q.name)
+    if at > now then park(id, q, node.id, at, r[5]) return 0 end
   end
   local member, tokens, binds, full, others_out, passed = next_member(q, ','..(r[3] or '')..',', r[6] or '', node)
   if not member and others_out then
@@ -196,28 +228,9 @@ local function start(id, list, q, all_out)
     put_back(id, list, q, node, tokens, binds, full)
     return 0
   end
-  local names, within = member.names, member.within
-  if node then
-    if node.tokens then
-      local at = free_at(node, now, tokens, q.name)
-      if at > now then
-        park(id, q, r[4], at, r[5])
-        return 0
-      end
-    end
-    names = names..' '..node.name
-    within = math.min(within or math.huge, node.within or math.huge)
-    if within == math.huge then within = nil end
-  end
-  local entry = hand_out(id, q, r[4], member.instance, member.home, names,
-    { within = within, reserved = tokens > 0 and tokens, keeps = member.keeps, probe = member.model and member.model.open_until and member.model.phase })
-  for _, s in ipairs(member.scopes) do
-    use(s, tokens, entry)
-    if s.reserver == q.name then redis.call('HDEL', K.scope..s.name, 'vq', 'va', 'vu') end
-  end
-  if node then use(node, tokens, entry) end
-  took_turn(q, member, passed)
-  if within then urgent = urgent - 1 end
+  if node and node.tokens then at = free_at(node, now, tokens, q.name) end
+  if at > now then park(id, q, node.id, at, r[5]) return 0 end
+  grant(id, q, node or nil, member, tokens, passed)
   return 1
 end
 
@@ -226,20 +239,26 @@ local function adopt(raw)
   raws[#raws + 1] = raw
 end
 
--- The queues that may have something to start: neither paused nor marked as blocked.
+-- The queues that may have something to start: of this revision, neither paused nor marked as blocked. A worker that has not heard of the
+-- revision yet may ask for others, whose jobs stay where they are.
 local function open_queues(queues)
   local names, open = {}, {}
   for i, q in ipairs(queues) do names[i] = q.name end
-  local marks, paused = {}, {}
+  local marks, paused, dropped, has_plans = {}, {}, {}, redis.call('EXISTS', K.plans) == 1
   for first = 1, #names, 1000 do -- Lua unpacks no more than some thousands
     local last = math.min(first + 999, #names)
     local m, p = redis.call('HMGET', K.blocked, unpack(names, first, last)), redis.call('SMISMEMBER', K.paused, unpack(names, first, last))
-    for i = 1, last - first + 1 do marks[first + i - 1], paused[first + i - 1] = m[i], p[i] end
+    local served = has_plans and redis.call('SMISMEMBER', K.plans, unpack(names, first, last))
+    for i = 1, last - first + 1 do
+      marks[first + i - 1], paused[first + i - 1], dropped[first + i - 1] = m[i], p[i], served and served[i] == 0
+    end
   end
   for i, q in ipairs(queues) do
     local mark = marks[i]
     local at = mark and tonumber(string.match(mark, '^%d+')) or 0
-    if paused[i] == 1 then
+    if dropped[i] then
+      q.closed = true
+    elseif paused[i] == 1 then
       redis.call('SADD', K.idle..q.name, worker)
     elseif at > now then
       if at < again then again = math.min(again, asks_again(mark, at)) end
@@ -274,7 +293,9 @@ local function serve(q, share)
       elseif string.sub(id, 1, 1) == '{' then
         adopt(id)
       else
+        q.popped = { list, id }
         local more = start(id, list, q, all_out)
+        q.popped = nil
         started, q.started = started + more, q.started + more
       end
     end
@@ -289,6 +310,21 @@ local function serve(q, share)
     if held_back then block(q, unpack(held_back)) end
   end
   return started
+end
+
+-- As `serve`; what somebody has written to Redis may be such that it fails. The other queues are served all the same, and the job that
+-- was about to start is the first of its queue as before.
+local function served(q, share)
+  local before = q.started or 0
+  local ok, more = pcall(serve, q, share)
+  if ok then return more end
+  q.closed, q.broken = true, true
+  unguarded.log(unguarded.LOG_WARNING, 'echelon take, queue '..q.name..': '..tostring(type(more) == 'table' and more.err or more))
+  local popped = q.popped
+  if popped and redis.call('HGET', K.job..popped[2], 'state') == 'queued' then redis.call('RPUSH', popped[1], popped[2]) end
+  for i = #(q.aside or {}), 1, -1 do redis.call('RPUSH', q.aside[i][1], q.aside[i][2]) end
+  q.aside = {}
+  return (q.started or 0) - before
 end
 
 if not repeated then
@@ -315,7 +351,7 @@ if not repeated then
   while progress and started < want do
     progress = false
     for _, q in ipairs(busy) do
-      local more = serve(q, math.min(share, want - started))
+      local more = served(q, math.min(share, want - started))
       started, progress = started + more, progress or more > 0
     end
   end

@@ -8,7 +8,7 @@ local function cancel(id, keep, reason)
   if r.state == 'queued' or r.state == 'delayed' then
     leave(id, r)
     to_end(id, r.queue, r.state, 'cancelled', 'error', reason, keep, 'cancelled', r.node)
-    foreign_failure(id, 'cancelled')
+    foreign_revoked(id)
     return 'cancelled'
   end
   if r.state ~= 'running' then return r.state end

@@ -32,14 +32,14 @@ local function lapse(now, most, poison, keep)
   local ids = redis.call('ZRANGEBYSCORE', K.running, '-inf', now, 'LIMIT', 0, most)
   if #ids == 0 or now < (tonumber(redis.call('GET', K.calm)) or 0) then return end
   for _, id in ipairs(ids) do
-    local r = redis.call('HMGET', K.job..id, 'queue', 'priority', 'lease', 'worker', 'state', 'instance', 'started')
+    local r = redis.call('HMGET', K.job..id, 'queue', 'priority', 'lease', 'worker', 'state', 'instance', 'started', 'cancel')
     if r[5] ~= 'running' then
       redis.call('ZREM', K.running, id) -- its record was deleted or written to: the doctor counts anew what it held
     else
       give_back(id, '', r[1], now)
       note(id, noted('lapse', 'queue', r[1], 'instance', r[6] or '', 'worker', r[4] or '', 'lease', r[3], 'started_ms', tonumber(r[7]) or 0))
       redis.call('HINCRBY', K.totals..r[1], 'lapsed', 1)
-      if redis.call('HINCRBY', K.job..id, 'lapses', 1) >= poison then
+      if redis.call('HINCRBY', K.job..id, 'lapses', 1) >= poison and not r[8] then
         local why = '{"code":"poison","message":"its lease lapsed '..poison..' times: it stops its workers"}'
         to_end(id, r[1], 'running', 'dead', 'error', why, keep, 'poison')
         foreign_failure(id, 'poison: its lease lapsed '..poison..' times')

@@ -5,7 +5,7 @@ local SEARCHED = 10000
 
 -- Out of whichever place a queued job is in.
 local function leave_queue(id, queue, priority, node, home)
-  local own = home and home ~= queue and GUESTS or tonumber(priority) or 0
+  local own = home and home ~= queue and GUESTS or as_priority(priority)
   if node and node ~= '' and redis.call('ZREM', K.parked..queue..' '..node, id) == 1 then return end
   local list = list_of(queue, own)
   for _, from in ipairs({ -1, 1 }) do
@@ -32,6 +32,13 @@ local function place_of(id)
   return { state = r[1], queue = r[2] or '', priority = r[3], node = r[4], home = r[5] }
 end
 
+-- Its deadline has passed while it waited.
+local function expired(id, queue, from, keep, node)
+  local why = 'its deadline passed while it waited'
+  to_end(id, queue, from, 'expired', 'error', '{"code":"expired","message":"'..why..'"}', keep, 'its deadline passed', node)
+  foreign_failure(id, 'expired: '..why)
+end
+
 -- Jobs whose deadline has passed while they waited; one that runs is stopped by its worker.
 local function expire(now, most, keep)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines, '-inf', now, 'LIMIT', 0, most)) do
@@ -43,9 +50,7 @@ local function expire(now, most, keep)
     end
     if r and (r.state == 'queued' or r.state == 'delayed') then
       leave(id, r)
-      to_end(id, r.queue, r.state, 'expired', 'error', '{"code":"expired","message":"its deadline passed while it waited"}', keep,
-        'its deadline passed', r.node)
-      foreign_failure(id, 'expired: its deadline passed while it waited')
+      expired(id, r.queue, r.state, keep, r.node)
     end
   end
 end

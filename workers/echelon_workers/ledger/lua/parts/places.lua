@@ -90,11 +90,13 @@ local function noted(decision, ...)
   return '{"decision":"'..decision..'","at_ms":'..string.format('%.0f', this_moment)..table.concat(fields)..'}'
 end
 
-local foreign_failure
+local foreign_revoked
 
 -- An end for good: answered, dead, cancelled or expired. Whoever waits is told; the record stays for `keep` ms.
 local function to_end(id, queue, from, state, field, value, keep, cause, node)
   if not enter(id, from, state, cause, node, 'ended', this_moment, field, value) then return false end
+  -- What it held, and what kept it from starting, is nobody's business any more: it is stored for a day.
+  redis.call('HDEL', K.job..id, 'scopes', 'reserved', 'within', 'keeps', 'probe', 'avoid', 'stays', 'waits', 'since', 'via')
   redis.call('PEXPIRE', K.job..id, keep)
   redis.call('ZREM', K.deadlines, id)
   if state == 'dead' then redis.call('ZADD', K.dead, this_moment, id) end
@@ -110,7 +112,7 @@ local function cancelled_instead(id, queue, from, asked, node)
   local keep, reason = string.match(asked, '^(%d+) (.*)$')
   redis.call('HDEL', K.job..id, 'cancel')
   to_end(id, queue, from, 'cancelled', 'error', reason, tonumber(keep), 'cancelled', node)
-  foreign_failure(id, 'cancelled')
+  foreign_revoked(id)
   return true
 end
 
@@ -119,6 +121,12 @@ local function to_delay(id, queue, from, due, cause, node)
   redis.call('ZADD', K.delayed, due, id)
   redis.call('HINCRBY', K.counts, 'delayed:'..queue, 1)
   return true
+end
+
+-- Somebody may have written another: a job is never put into a list that nobody looks at.
+local function as_priority(text)
+  local priority = tonumber(text)
+  return priority and priority >= 0 and priority < GUESTS and priority == math.floor(priority) and priority or 0
 end
 
 -- Into one of a queue's lists, at its head or its end. A list that somebody made something else of cannot take it: the job is
@@ -137,17 +145,21 @@ local function to_head(id, queue, priority, cause)
   local r = redis.call('HMGET', K.job..id, 'state', 'node', 'home', 'cancel')
   if not r[1] or not may_enter(r[1], 'queued') then return false end
   if cancelled_instead(id, queue, r[1], r[4], r[2]) then return false end
-  return into_list('RPUSH', id, queue, r[3] and r[3] ~= queue and GUESTS or tonumber(priority) or 0, r[1], cause, r[2])
+  return into_list('RPUSH', id, queue, r[3] and r[3] ~= queue and GUESTS or as_priority(priority), r[1], cause, r[2])
 end
 
--- A job that ended without a worker: its sender, if it is a foreign Celery client, is told all the same.
-foreign_failure = function(id, message)
+-- A job that ended without a worker: its sender, if it is a foreign Celery client, is told all the same, as Celery itself would tell it.
+local function foreign_end(id, status, exc_type, exc_module, message)
   if redis.call('HGET', K.job..id, 'foreign') ~= '1' then return end
-  local result = '{"status":"FAILURE","result":{"exc_type":"RuntimeError","exc_message":["'..message..'"],'
-    ..'"exc_module":"builtins"},"traceback":null,"children":[],"date_done":null,"task_id":"'..id..'"}'
+  local result = '{"status":"'..status..'","result":{"exc_type":"'..exc_type..'","exc_message":["'..message..'"],'
+    ..'"exc_module":"'..exc_module..'"},"traceback":null,"children":[],"date_done":null,"task_id":"'..id..'"}'
   redis.call('SET', K.result..id, result, 'EX', 86400)
   redis.call('PUBLISH', K.result..id, result)
 end
+
+local function foreign_failure(id, message) foreign_end(id, 'FAILURE', 'RuntimeError', 'builtins', message) end
+
+foreign_revoked = function(id) foreign_end(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', 'cancelled') end
 
 -- The answer of a job that a foreign Celery client sent, where its Redis result backend looks.
 local function foreign_result(id, result)

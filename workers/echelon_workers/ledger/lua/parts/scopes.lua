@@ -14,7 +14,7 @@ local NEVER = 2 ^ 53
 local scopes = {}
 
 local function share_of(s, now)
-  if not s.share then return 1 end
+  if not s.share or not s.eased then return 1 end
   return math.min(1, s.share + (now - s.eased) / 60000)
 end
 
@@ -37,7 +37,7 @@ local function starts_since(s, from)
   local low, high = 0, length
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if tonumber(redis.call('LINDEX', log, middle)) > from then high = middle else low = middle + 1 end
+    if (tonumber(redis.call('LINDEX', log, middle)) or 0) > from then high = middle else low = middle + 1 end
   end
   return length - low
 end

@@ -5,6 +5,19 @@ local this_moment = 0
 -- long to be renewed before any lapses.
 local LEASE_MS = 10000
 
+-- No time is as late as this: somebody wrote to Redis.
+local LATEST = 2 ^ 47
+
+local function as_ms(text)
+  local ms = tonumber(text or '0')
+  return ms and ms >= 0 and ms < LATEST and ms or 0
+end
+
+local function lasting(lease)
+  local ms = as_ms(lease)
+  return ms > 0 and ms or LEASE_MS
+end
+
 local function keep_calm(now, lease_ms)
   local calm_ms = math.ceil(lease_ms / 2)
   redis.call('SET', K.calm, now + calm_ms, 'PX', calm_ms)
@@ -13,7 +26,7 @@ end
 local function server_now()
   local t = redis.call('TIME')
   local r = redis.call('MGET', K.clock, K.ahead, K.lease)
-  local seen, ahead, lease_ms = tonumber(r[1] or '0'), tonumber(r[2] or '0'), tonumber(r[3]) or LEASE_MS
+  local seen, ahead, lease_ms = as_ms(r[1]), as_ms(r[2]), lasting(r[3])
   local now = t[1] * 1000 + math.floor(t[2] / 1000) + ahead
   if now < seen then
     redis.call('SET', K.ahead, string.format('%.0f', ahead + seen - now))

@@ -1,0 +1,42 @@
+-- What the doctor's scripts share: a finding is four values (code, job or key, detail, '1' if it was mended).
+-- Every read of theirs is by pcall: what it looks at may be of any type.
+local BY_DOCTOR = 'the doctor put it back'
+local ENDED = { answered = true, dead = true, cancelled = true, expired = true }
+local findings, mends = {}, false
+
+local function find(code, subject, detail, mended)
+  for _, value in ipairs({ code, subject, tostring(detail or ''), mended and '1' or '' }) do findings[#findings + 1] = value end
+end
+
+-- The score of a member, false if it is not there; true where the key is no sorted set, which is told elsewhere.
+local function score_of(key, member)
+  local score = redis.pcall('ZSCORE', key, member)
+  if type(score) == 'table' then return true end
+  return score
+end
+
+local function whole(value)
+  return value and string.match(value, '^%-?%d+$') and #value < 16
+end
+
+-- The cluster's time. Who only looks does not move the clock.
+local function moment()
+  if mends then return server_now() end
+  local t, kept = redis.call('TIME'), redis.pcall('MGET', K.clock, K.ahead)
+  this_moment = math.max(t[1] * 1000 + math.floor(t[2] / 1000) + (tonumber(kept[2] or '0') or 0), tonumber(kept[1] or '0') or 0)
+  return this_moment
+end
+
+-- A counter that is no number would stop the script that counts: it is 0 until it is counted anew.
+local function sane(key, field)
+  local said = redis.pcall('HGET', key, field)
+  if type(said) == 'string' and not whole(said) then
+    redis.call('HSET', key, field, 0)
+    return said
+  end
+end
+
+-- Do it, if anything is to be mended. Where it cannot be done (a key of the wrong type), it is told as not mended.
+local function mended(work)
+  return mends and (pcall(work)) or false
+end

@@ -1,0 +1,34 @@
+-- Every command of a script goes through here, so that none stops halfway through its writes because somebody else wrote to Redis.
+-- A key of ours that has become something else is set aside under 'damaged:', and a count that is no number begins anew: what
+-- was there is lost already, and the doctor finds what belongs there. A queue's list is not only ours: it stays, and the error names it.
+local KEPT_ASIDE_MS = 7 * 86400000
+local unguarded = redis
+
+local function set_aside(key)
+  local aside = KEYS[1]..'damaged:'..string.sub(key, #KEYS[1] + 1)
+  if string.sub(key, 1, #KEYS[1]) ~= KEYS[1] or unguarded.pcall('RENAME', key, aside).err then return false end
+  unguarded.call('PEXPIRE', aside, KEPT_ASIDE_MS)
+  return true
+end
+
+local function mended(command, key, field, err)
+  if string.find(err, '^WRONGTYPE') then
+    if set_aside(key) then return true end
+    error({ err = 'WRONGTYPE the key '..key..' is a '..unguarded.call('TYPE', key).ok..' in Redis, and not what is kept there' })
+  end
+  return string.find(command, '^HINCRBY') and string.find(err, '^ERR hash value is not') and unguarded.call('HDEL', key, field) == 1
+end
+
+local function guarded(command, key, field, ...)
+  local reply
+  if field ~= nil then reply = unguarded.pcall(command, key, field, ...)
+  elseif key ~= nil then reply = unguarded.pcall(command, key)
+  else return unguarded.call(command) end
+  if type(reply) == 'table' and reply.err then
+    if mended(command, key, field, reply.err) then return guarded(command, key, field, ...) end
+    error(reply)
+  end
+  return reply
+end
+
+local redis = { call = guarded, pcall = redis.pcall, error_reply = redis.error_reply }
