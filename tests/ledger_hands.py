@@ -31,7 +31,8 @@ class LedgerHands:
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.ledger, self.terms = Ledger(address), terms
-        self.redis, self.keys = self.ledger.redis, self.ledger.keys
+        self.keys = self.ledger.keys
+        self.redis: Any = self.ledger.redis
         self.sequence = 0
 
     def close(self) -> None:

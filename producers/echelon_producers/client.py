@@ -90,10 +90,10 @@ class Client:
         return self._send(list(drafts_of(self.configuration(), jobs, target)))
 
     def _send(self, drafts: Sequence[NewJob]) -> list[str]:
-        ids = [job.id for job in drafts]
+        ids, replicated = [job.id for job in drafts], self.configuration().defaults.is_replicated
         with reaching(self._ledger.address, ids):
             for sent, verb in submits(drafts):
-                accepted(self._ledger.run(verb), ids, sent)
+                accepted(self._ledger.run(verb, replicated=replicated), ids, sent)
         return ids
 
     def status(self, job_id: str) -> JobRecord:
@@ -104,8 +104,8 @@ class Client:
         redis, keys = self._ledger.redis, self._ledger.keys
         with reaching(self._ledger.address):
             mark: Any = redis.hget(keys.of("blocked"), record.queue)
-            paused = bool(redis.sismember(keys.of("paused"), record.queue))
-        return with_wait(record, mark, paused)
+            paused, dropped = (bool(redis.sismember(keys.of(name), record.queue)) for name in ("paused", "dropped"))
+        return with_wait(record, mark, paused, dropped)
 
     def _record(self, job_id: str) -> JobRecord:
         with reaching(self._ledger.address):
@@ -191,29 +191,32 @@ class Client:
     def cancel_many(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Cancelled]:
         """As `cancel`, many, 100 at a time; says of each what `cancel` returns, or "unknown". Raises NoConfiguration,
         Unavailable."""
-        walk = cancel_jobs(self.configuration(), job_ids, reason)
+        configuration = self.configuration()
+        walk = cancel_jobs(configuration, job_ids, reason)
         with reaching(self._ledger.address):
-            return self._ledger.follow(walk)
+            return self._ledger.follow(walk, replicated=configuration.defaults.is_replicated)
 
     def redrive(self, job_ids: Iterable[str]) -> dict[str, Redriven]:
         """Send jobs that are dead, expired or cancelled again: back to their home queues, as if they were new, with as
         much time as they had. What has been tried stays on record.
 
         Of each job the reply says "done"; or "not ended", "answered", "unknown", "no job" (a message that never became
-        one) or "no queue" (its home is not in this configuration). Raises Unavailable; the same call again sends none
-        of them twice.
+        one) or "no queue" (its home is not in this configuration). Raises NoConfiguration, Unavailable; the same call
+        again sends none of them twice.
         """
+        replicated = self.configuration().defaults.is_replicated
         with reaching(self._ledger.address):
-            return self._ledger.follow(redrive_jobs(job_ids))
+            return self._ledger.follow(redrive_jobs(job_ids), replicated=replicated)
 
     def redrive_dead(self, *, queue: str | None = None, code: str | None = None) -> dict[str, Redriven]:
         """As `redrive`, all the dead; or those that died in this queue, or of this code (`timed_out`), or both.
 
         Raises UnknownTarget, NoConfiguration, Unavailable.
         """
-        walk = wanted_again(self.configuration(), queue, code)
+        configuration = self.configuration()
+        walk = wanted_again(configuration, queue, code)
         with reaching(self._ledger.address):
-            return self._ledger.follow(walk)
+            return self._ledger.follow(walk, replicated=configuration.defaults.is_replicated)
 
     def fallbacks(self) -> Fallbacks:
         """How often each strategy was used, where to, at what cost in time, and the last fallbacks. Raises
@@ -265,10 +268,10 @@ class AsyncClient:
         return await self._send(drafts)
 
     async def _send(self, drafts: Sequence[NewJob]) -> list[str]:
-        ids = [job.id for job in drafts]
+        ids, replicated = [job.id for job in drafts], (await self.configuration()).defaults.is_replicated
         async with self._reaching(ids):
             for sent, verb in submits(drafts):
-                accepted(await self._ledger.run(verb), ids, sent)
+                accepted(await self._ledger.run(verb, replicated=replicated), ids, sent)
         return ids
 
     async def status(self, job_id: str) -> JobRecord:
@@ -335,20 +338,23 @@ class AsyncClient:
 
     async def cancel_many(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Cancelled]:
         """As `Client.cancel_many`."""
-        walk = cancel_jobs(await self.configuration(), job_ids, reason)
+        configuration = await self.configuration()
+        walk = cancel_jobs(configuration, job_ids, reason)
         async with self._reaching():
-            return await self._ledger.follow(walk)
+            return await self._ledger.follow(walk, replicated=configuration.defaults.is_replicated)
 
     async def redrive(self, job_ids: Iterable[str]) -> dict[str, Redriven]:
         """As `Client.redrive`."""
+        replicated = (await self.configuration()).defaults.is_replicated
         async with self._reaching():
-            return await self._ledger.follow(redrive_jobs(job_ids))
+            return await self._ledger.follow(redrive_jobs(job_ids), replicated=replicated)
 
     async def redrive_dead(self, *, queue: str | None = None, code: str | None = None) -> dict[str, Redriven]:
         """As `Client.redrive_dead`."""
-        walk = wanted_again(await self.configuration(), queue, code)
+        configuration = await self.configuration()
+        walk = wanted_again(configuration, queue, code)
         async with self._reaching():
-            return await self._ledger.follow(walk)
+            return await self._ledger.follow(walk, replicated=configuration.defaults.is_replicated)
 
     async def fallbacks(self) -> Fallbacks:
         """As `Client.fallbacks`."""

@@ -8,6 +8,7 @@ import redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 
 from echelon_workers.ledger.address import URL_VARIABLES, Address
+from echelon_workers.ledger.client import NotReplicated
 
 from .errors import EchelonError, Unavailable, UnknownJob
 
@@ -15,6 +16,7 @@ _Told = tuple[str, str]
 
 #: What an error of redis-py means, and what would be right. The first class that fits counts.
 _CLASSES: tuple[tuple[type[Exception], _Told], ...] = (
+    (NotReplicated, ("its replica is not heard of", "the same call again, which changes nothing")),
     (redis.BusyLoadingError, ("it still loads its data", "try again in a moment")),
     (redis.AuthenticationError, ("it does not accept the user or the password", "redis://USER:PASSWORD@HOST:PORT/DB")),
     (redis.TimeoutError, ("it does not answer", "try again later")),

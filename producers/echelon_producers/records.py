@@ -73,16 +73,18 @@ class Records:
         waits = await self._waits({record.queue for record in records if _is_queued(record)})
         return [with_wait(record, *waits[record.queue]) if _is_queued(record) else record for record in records]
 
-    async def _waits(self, queues: Collection[str]) -> dict[str, tuple[bytes | None, bool]]:
-        """Of each queue, what holds it back and whether it is paused."""
+    async def _waits(self, queues: Collection[str]) -> dict[str, tuple[bytes | None, bool, bool]]:
+        """Of each queue, what holds it back, whether it is paused, and whether it is dropped."""
         if not queues:
             return {}
         names, keys = list(queues), self._ledger.keys
         async with self._ledger.redis.pipeline(transaction=False) as pipe:
             pipe.hmget(keys.of("blocked"), names)
             pipe.smismember(keys.of("paused"), names)
-            marks, paused = await pipe.execute()
-        return {name: (mark, bool(is_paused)) for name, mark, is_paused in zip(names, marks, paused, strict=True)}
+            pipe.smismember(keys.of("dropped"), names)
+            marks, paused, dropped = await pipe.execute()
+        each = zip(names, marks, map(bool, paused), map(bool, dropped), strict=True)
+        return {name: (mark, is_paused, is_dropped) for name, mark, is_paused, is_dropped in each}
 
     async def aclose(self) -> None:
         """Stop reading. Who still waits is cancelled."""

@@ -389,7 +389,8 @@ def test_queues_that_no_revision_knows_are_told(cluster: Cluster) -> None:
 def test_orders_for_no_queue_and_a_clock_that_is_ahead_are_told_and_no_fault(cluster: Cluster) -> None:
     cluster.ledger.run(steer("pause", ["no_group.echelon1"]))
     cluster.redis.set(cluster.of("ahead"), 5000)
-    report = cluster.found("order-for-nothing", "clock-ahead")
+    cluster.redis.set(f"{cluster.ledger.keys.own}damaged:job:a", "x")
+    report = cluster.found("order-for-nothing", "clock-ahead", "set-aside")
     assert report.is_well
 
 

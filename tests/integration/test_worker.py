@@ -278,7 +278,7 @@ def test_a_key_of_another_type_holds_up_its_own_queue_only(start: Start, client:
     worker = start()
     jobs = client.submit_many(["say on"] * 20, target=FAST)
     assert {client.result(job, 20).text for job in jobs} == {"on"}
-    assert "not a list in Redis" in worker.output()
+    assert "cannot be served, because somebody wrote to their keys" in worker.output()
     ledger.redis.delete(ledger.keys.queue(SLOW))
     assert client.result(client.submit(SLOW, "say again"), 20).text == "again"
 

@@ -81,22 +81,27 @@ class Outcome:
 
 
 async def attempt(runtime: "Runtime", held: Held) -> End:
-    """Carry one attempt through all its steps."""
+    """Carry one attempt through all its steps. It may be stopped at any of them."""
     try:
-        if not held.grant.instance:
-            return await send_elsewhere(runtime, held)
-        prepared = prepare(runtime, held)
-        if prepared is OTHER_REVISION:
-            return await _give_back(runtime, held)
-        if isinstance(prepared, AttemptFailed):
-            return await _bury_unprepared(runtime, held, prepared)
-        outcome = await call(runtime, prepared)
-        decision = judge(prepared, outcome, runtime.out)
-        return await report(runtime, prepared, outcome, decision)
-    except GrantLapsed:
-        return await _let_lapse(runtime, held)
+        try:
+            return await _steps(runtime, held)
+        except GrantLapsed:
+            return await _let_lapse(runtime, held)
     except asyncio.CancelledError:
         return await stopped(runtime, held)
+
+
+async def _steps(runtime: "Runtime", held: Held) -> End:
+    if not held.grant.instance:
+        return await send_elsewhere(runtime, held)
+    prepared = prepare(runtime, held)
+    if prepared is OTHER_REVISION:
+        return await _give_back(runtime, held)
+    if isinstance(prepared, AttemptFailed):
+        return await _bury_unprepared(runtime, held, prepared)
+    outcome = await call(runtime, prepared)
+    decision = judge(prepared, outcome, runtime.out)
+    return await report(runtime, prepared, outcome, decision)
 
 
 def prepare(runtime: "Runtime", held: Held) -> Context | AttemptFailed:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 MOST_A_CALL = 500
+#: While Redis is away it is tried this often: when it is back, leases are renewed before they lapse.
+AGAIN_S = 1.0
 
 
 class Heartbeat:
@@ -35,11 +37,13 @@ class Heartbeat:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
+            pause_s = self._runtime.settings.lease_s / 3
             try:
                 await self._beat()
             except (RedisError, OSError) as exc:
                 logger.warning("the heartbeat did not reach Redis: %s", exc)
-            await self._wait(self._runtime.settings.lease_s / 3)
+                pause_s = min(pause_s, AGAIN_S)
+            await self._wait(pause_s)
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

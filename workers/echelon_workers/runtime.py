@@ -119,6 +119,7 @@ class Runtime:
         self.revision = revision.number
         self.configuration = Configuration.model_validate_json(revision.document)
         self.terms = self.settings.terms(self.configuration.defaults.retention_s)
+        self.outbox.replicated = self.configuration.defaults.is_replicated
 
     def look_for_revision(self) -> None:
         """A configuration was published, or may have been: follow it. What runs goes on as it began."""

@@ -148,7 +148,8 @@ class Taker:
         if broken - self._broken:
             names = ", ".join(sorted(broken))
             logger.error(
-                "not a list in Redis, and so not served: %s (somebody wrote to these keys; delete them)", names
+                "cannot be served, because somebody wrote to their keys in Redis: %s (its log says what is wrong)",
+                names,
             )
         self._broken = broken
 

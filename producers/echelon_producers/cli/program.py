@@ -26,10 +26,8 @@ _COMMANDS = {
     "explain": _Command(".explain", "explain_command", "cli", "Show where a job would go, attempt by attempt."),
     "status": _Command(".status", "status_command", "cli", "Show queues, workers and the server, as they are now."),
     "jobs": _Command(".jobs", "jobs_command", "cli", "List jobs that wait, run or died."),
-    "job": _Command(
-        ".job", "job_group", "cli", "Show a job, attempt by attempt; cancel it; send it again."
-    ),
-    "queue": _Command(".queue", "queue_group", "cli", "Pause queues and let them go on."),
+    "job": _Command(".job", "job_group", "cli", "Show a job, attempt by attempt; cancel it; send it again."),
+    "queue": _Command(".queue", "queue_group", "cli", "Pause queues, drain them and let them go on; move their jobs."),
     "doctor": _Command(".doctor", "doctor_command", "cli", "Audit Redis as the cluster runs; with --fix, repair it."),
     "config": _Command(".publish", "config_group", "cli", "Check, show and publish the configuration."),
     "init": _Command(".config", "init_command", "cli", "Write a starter configuration."),

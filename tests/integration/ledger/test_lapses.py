@@ -54,6 +54,28 @@ def test_a_late_end_is_refused_and_recorded_once(hands: LedgerHands, decision: s
     assert hands.record("a").state == "answered"
 
 
+def test_a_worker_runs_one_job_at_a_time_whose_workers_have_died_twice(address: Address) -> None:
+    """Else the one that kills them would take all the others with it, time after time."""
+    hands = LedgerHands(address, Terms(lease_ms=60_000, poison=10))
+    suspects = {"a", "b", "c"}
+    hands.submit(*suspects)
+    for _ in range(2):
+        assert set(ids(hands.take())) == suspects
+        hands.lapse(*suspects)
+    hands.submit("fresh")
+    first = hands.take()
+    (suspect,) = [grant for grant in first if grant.id in suspects]
+    assert set(ids(first)) == {suspect.id, "fresh"}, "one of the three, and the job that is beyond suspicion"
+    apart = sorted(suspects - {suspect.id})
+    assert [hands.record(id).state for id in apart] == ["delayed"] * 2
+    hands.due("delayed", *apart)
+    assert hands.take() == [], "not while it has the first"
+    assert hands.finish(suspect)
+    hands.due("delayed", *apart)
+    assert len(hands.take()) == 1
+    hands.close()
+
+
 def test_a_late_end_of_a_job_that_is_no_more_writes_nothing(hands: LedgerHands) -> None:
     hands.submit("a")
     (stale,) = hands.take()

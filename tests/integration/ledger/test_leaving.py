@@ -1,4 +1,4 @@
-"""Jobs that leave their place from its middle: cancelled, expired, moved to another queue; and what they leave behind."""
+"""Jobs that leave their place from its middle: cancelled, expired, moved elsewhere; and what they leave."""
 
 from collections.abc import Iterator
 
@@ -14,6 +14,7 @@ from echelon_workers.ledger.verbs import NewJob, Relocated, Terms, cancel, redri
 
 REASON = '{"code":"cancelled","message":"nobody wants it"}'
 NODE = "narrow"
+OTHER = "other_group.echelon1"
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_an_unknown_job_that_is_cancelled_is_remembered_only_where_that_was_aske
     raw = b'{"headers": {"id": "early"}}'
     hands.ledger.run(submit([NewJob(id="early", queue=FAST, request="{}", target=FAST, foreign=True)], adopted=raw))
     assert (hands.record("early").state, hands.take(), hands.waiting()) == ("cancelled", [], 0)
-    assert b"FAILURE" in (hands.redis.get(f"{hands.keys.queue_prefix}celery-task-meta-early") or b"")
+    assert b"cancelled" in (hands.redis.get(f"{hands.keys.queue_prefix}celery-task-meta-early") or b"")
 
 
 def test_a_worker_hears_at_once_which_of_its_jobs_nobody_wants(hands: LedgerHands) -> None:
@@ -130,8 +131,8 @@ def test_an_answer_that_was_there_first_is_kept(hands: LedgerHands) -> None:
 
 @pytest.fixture
 def planned(hands: LedgerHands) -> LedgerHands:
-    """Only PLAN is a queue of this revision."""
-    hands.redis.sadd(hands.keys.of("plans"), PLAN)
+    """These are queues of this revision."""
+    hands.redis.sadd(hands.keys.of("plans"), FAST, PLAN, OTHER)
     return hands
 
 
@@ -160,15 +161,14 @@ def test_as_many_as_asked_for_are_moved_and_the_rest_with_the_next_call(planned:
 
 
 def test_a_guest_stays_one_unless_it_comes_home(planned: LedgerHands) -> None:
-    other = "other_group.echelon1"
-    planned.submit("stranger", queue=other)
-    planned.finish(planned.take(queues=(other,))[0], "move", move_to=FAST)
+    planned.submit("stranger", queue=OTHER)
+    planned.finish(planned.take(queues=(OTHER,))[0], "move", move_to=FAST)
     planned.submit("native", queue=PLAN, priority=4)
     planned.finish(planned.take(queues=(PLAN,))[0], "move", move_to=FAST)
     assert planned.list(FAST, GUESTS) == ["stranger", "native"]
     planned.ledger.run(relocate(FAST, PLAN))
     assert (planned.list(PLAN, GUESTS), planned.list(PLAN, 4)) == (["stranger"], ["native"])
-    assert [planned.record(id).home for id in ("stranger", "native")] == [other, PLAN]
+    assert [planned.record(id).home for id in ("stranger", "native")] == [OTHER, PLAN]
 
 
 def test_parked_and_delayed_jobs_are_moved_too(planned: LedgerHands) -> None:

@@ -67,7 +67,7 @@ def test_leases_lapse_and_deadlines_pass_where_the_clock_was_set_back(ahead: Led
         return [ahead.field(id, "state") for id in "ab"]
 
     assert states() == ["running", "queued"]
-    until(lambda: states() == ["queued", "expired"], timeout_s=5, what="the lease and the deadline run out")
+    until(lambda: states() == ["queued", "expired"], timeout_s=15, what="the lease and the deadline run out")
     assert time.monotonic() - began > 0.15
 
 
@@ -78,7 +78,7 @@ def test_windows_slide_and_delays_end_where_the_clock_was_set_back(ahead: Ledger
     first, second = ahead.take()
     assert ahead.finish(first, "retry", delay_ms=100)
     assert ahead.finish(second)
-    found = until(ahead.take, timeout_s=5, what="the window has slid")
+    found = until(ahead.take, timeout_s=15, what="the window has slid")
     assert time.monotonic() - began > 0.25
     assert sorted(ids(found)) == ["a", "c"]
 
@@ -110,7 +110,7 @@ def test_no_lease_lapses_at_once_when_the_server_was_away_and_each_may_be_renewe
     hands.submit("a")
     hands.reap()
     (grant,) = hands.take()
-    away(hands, 11)
+    away(hands, 6)
     hands.reap()
     assert hands.record("a").state == "running"
     assert 4_000 < hands.redis.pttl(hands.keys.of("calm")) <= 5_000
@@ -124,7 +124,7 @@ def test_a_lease_that_nobody_renewed_lapses_when_it_has_been_calm_for_long_enoug
     hands.submit("a")
     hands.reap()
     hands.take()
-    away(hands, 11)
+    away(hands, 6)
     hands.reap()
     hands.redis.set(hands.keys.of("calm"), hands.now_ms() - 1, px=60_000)  # five seconds later
     hands.reap()
@@ -135,7 +135,7 @@ def test_a_lease_lapses_as_usual_when_the_server_was_asked_all_the_while(hands: 
     hands.submit("a")
     hands.reap()
     hands.take()
-    away(hands, 9)
+    away(hands, 4)
     hands.reap()
     assert hands.record("a").state == "queued"
 

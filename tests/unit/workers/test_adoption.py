@@ -130,6 +130,64 @@ def test_a_message_with_one_strange_value_never_raises(
     assert isinstance(adopt(json.dumps(whole).encode(), configuration), NewJob | Refused)
 
 
+ODD = JSON | st.sampled_from(
+    [
+        "\x00",
+        "\ud800",
+        "9" * 5000,
+        10**400,
+        -(10**400),
+        float("nan"),
+        1e308,
+        "2030-13-45",
+        "1e9",
+        ["x"] * 500,
+        "x" * 10**5,
+    ]
+)
+
+
+@given(odd=ODD, place=st.sampled_from(["id", "task", "eta", "expires", "kwargs", "args", "embed", "body"]))
+def test_odd_values_make_a_job_or_a_refusal_that_can_be_written_down(
+    odd: Any, place: str, configuration: Configuration
+) -> None:
+    whole: dict[str, Any] = json.loads(message())
+    body: list[Any] = [[], {"prompt": "hello"}, {}]
+    if place in ("id", "task", "eta", "expires"):
+        whole["headers"][place] = odd
+    elif place == "body":
+        body = odd
+    else:
+        body[("args", "kwargs", "embed").index(place)] = odd
+    whole |= {"body": json.dumps(body), "properties": {"delivery_info": {}}}
+    found = adopt(json.dumps(whole).encode(), configuration)
+    if isinstance(found, Refused):
+        assert found.why
+        assert json.dumps({"message": found.why, "id": found.id, "queue": found.queue}).isascii()
+    else:
+        assert 0 <= found.priority <= 9
+        for text in (found.id, found.target, found.request, found.options):
+            assert isinstance(text, bytes) or text.encode("utf-8") is not None
+
+
+@given(raw=st.sampled_from([message(), message(kwargs={"prompt": "häß"})]), cut=st.integers(0, 400), data=st.data())
+def test_a_message_that_was_cut_or_is_in_another_encoding_is_refused(
+    raw: bytes, cut: int, data: st.DataObject, configuration: Configuration
+) -> None:
+    cut_off = raw[: min(cut, len(raw) - 1)]
+    other = raw.decode().encode(data.draw(st.sampled_from(["utf-16", "utf-32", "cp037"])))
+    assert isinstance(adopt(cut_off, configuration), Refused)
+    assert isinstance(adopt(other, configuration), Refused | NewJob)
+
+
+@pytest.mark.parametrize("depth", [900, 5_000, 200_000])
+def test_a_message_that_is_nested_too_deeply_is_refused(depth: int, configuration: Configuration) -> None:
+    nested = '{"a":' * depth + "1" + "}" * depth
+    body = f'[[], {{"prompt": "x", "metadata": {nested}}}, {{}}]'
+    assert refused(message(body=body, properties={"body_encoding": None}), configuration)
+    assert refused(nested.encode(), configuration)
+
+
 def test_a_job_says_what_tokens_it_needs(configuration: Configuration) -> None:
     job = adopted(message(kwargs={"prompt": "hello", "max_tokens": 7}), configuration)
     assert (job.input_tokens, job.worst_input_tokens) == sizes(parse_request({"prompt": "hello"}))

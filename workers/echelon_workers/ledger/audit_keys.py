@@ -12,7 +12,9 @@ TYPES = {
     **dict.fromkeys(("job", "counts", "totals", "cursor", "recent", "scores", "probes", "taker", "revision"), "hash"),
     **dict.fromkeys(("scope", "blocked", "pace", "moves"), "hash"),
     **dict.fromkeys(("idle", "scopes", "plans", "waiting", "short", "paused", "draining", "dropped"), "set"),
-    **dict.fromkeys(("revoked", "scorer", "worker", "plan", "clock", "ahead", "calm", "server", "lease"), "string"),
+    **dict.fromkeys(
+        ("revoked", "scorer", "worker", "plan", "clock", "ahead", "calm", "server", "lease", "epoch"), "string"
+    ),
     **dict.fromkeys(("log", "history"), "list"),
 }
 #: Without these of the right type nothing can be audited.
@@ -22,6 +24,9 @@ NEEDED = (
 )
 #: They expire by themselves; one that does not is given so many ms.
 EXPIRING_MS = {"worker": 60_000, "scorer": 60_000, "taker": 86_400_000, "revoked": 86_400_000}
+
+#: What stands before the names of keys that scripts found to be something else, and set aside (`lua/parts/guard.lua`).
+_ASIDE = "damaged:"
 
 
 def name_of(keys: Keys, key: str) -> tuple[str, str] | None:
@@ -39,7 +44,9 @@ def audit_types(keys: Keys, found: Iterable[tuple[str, str]]) -> Iterator[Findin
         named = name_of(keys, key)
         if kind == "none":
             continue  # it was gone when it was looked at
-        if named is None:
+        if key.startswith(f"{keys.own}{_ASIDE}"):
+            yield Finding("set-aside", key, kind, False)
+        elif named is None:
             yield Finding("key-unknown", key, kind, False)
         elif TYPES[named[0]] != kind:
             yield Finding("key-wrong-type", key, f"{kind}, not {TYPES[named[0]]}", False)

@@ -43,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "dead-gone": Kind("entries of dead jobs whose records are gone", "taken out", note=True),
     "order-for-nothing": Kind("orders for queues that there are not (`echelon queue resume`)", "", note=True),
     "clock-ahead": Kind("the cluster's time is ahead of the server's clock, which was set back", "", note=True),
+    "set-aside": Kind("keys that had become something else, set aside for a week", "", note=True),
     "key-unknown": Kind("keys that this version does not know", "", note=True),
 }
 

@@ -65,6 +65,7 @@ _NAMES = {
     "ahead": ("ahead", "string: by how many ms the cluster's time is ahead of a server clock that was set back"),
     "lease": ("lease", "string: how many ms a lease lasts, as the last heartbeat said"),
     "calm": ("calm", "string: until when no lease lapses, because the server was away; expires"),
+    "epoch": ("epoch", "string: every lease is higher than this: when a server may have forgotten some"),
     "server": ("server", "string: the run id of the server that scripts were last loaded into"),
     "wake": ("wake:", "+ worker, channel: a queue it found empty has a job"),
     "unwanted": ("unwanted:", "+ worker, channel: id and lease of a job that is to be cancelled"),

@@ -115,7 +115,7 @@ def _walk(place: _Place, fields: Sequence[str], see: Callable[[_Page], bool], mo
 def _page(place: _Place, fields: Sequence[str], behind: str, looked: int) -> Verb[_Page]:
     def read(reply: list[Any]) -> _Page:
         rows, width = reply[4:], 1 + len(fields)
-        found = [(rows[i].decode(), rows[i + 1 : i + width]) for i in range(0, len(rows), width)]
+        found = [(rows[i].decode(errors="replace"), rows[i + 1 : i + width]) for i in range(0, len(rows), width)]
         return _Page(int(reply[0]), reply[1].decode(errors="replace"), reply[2] or None, bool(reply[3]), found)
 
     return Verb(script("jobs"), [*place, behind, looked, JOBS_A_CALL, *fields], read)

@@ -204,7 +204,7 @@ class Terms:
 
     lease_ms: int = 10_000
     adopting_ms: int = 30_000
-    poison: int = 3
+    poison: int = 4
     retention_ms: int = 86_400_000
     inbox: str = INBOX
 

@@ -14,6 +14,7 @@ redis.call('SET', K.server, ARGV[1])
 if not before then return 0 end
 keep_calm(now, lasting(known[2]))
 if lost_ms > 0 then
+  redis.call('SET', K.epoch, now) -- leases that were forgotten are not minted again
   for _, name in ipairs(redis.call('SMEMBERS', K.scopes)) do
     local s = scope(name)
     for _, m in ipairs(s.meters) do m.is.charge(s, m, lost_ms, now) end

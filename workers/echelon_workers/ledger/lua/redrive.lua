@@ -18,6 +18,13 @@ local function is_served(queue)
   return not has_plans or redis.call('SISMEMBER', K.plans, queue) == 1
 end
 
+-- It was cancelled or expired so deep in a list that it was left there.
+local function clear_tomb(id, r)
+  if not r.tomb then return end
+  for _, number in ipairs({ as_priority(r.priority), GUESTS }) do redis.pcall('LREM', list_of(r.tomb, number), 1, id) end
+  redis.call('HDEL', K.job..id, 'tomb')
+end
+
 local function send_again(id, r)
   local home, job, created = r.home, K.job..id, tonumber(r.created) or now
   local deadline = tonumber(r.deadline) or 0
@@ -39,11 +46,12 @@ local function send_again(id, r)
   sent[home] = (sent[home] or 0) + 1
 end
 
-local FIELDS = { 'state', 'home', 'priority', 'created', 'deadline', 'node', 'ended', 'error', 'foreign', 'redrive' }
+local FIELDS = { 'state', 'home', 'priority', 'created', 'deadline', 'node', 'ended', 'error', 'foreign', 'redrive', 'tomb' }
 for i = 2, #ARGV do
   local id, r = ARGV[i], {}
   local values = redis.pcall('HMGET', K.job..id, unpack(FIELDS))
   for k, name in ipairs(FIELDS) do r[name] = values[k] or nil end
+  if r.state and ENDED[r.state] then clear_tomb(id, r) end
   if not r.state then
     reply[#reply + 1] = 'unknown'
   elseif r.redrive == token then

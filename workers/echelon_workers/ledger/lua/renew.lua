@@ -27,6 +27,7 @@ end
 redis.call('SET', K.lease, ARGV[2])
 redis.call('SET', K.worker..worker, ARGV[5], 'PX', ARGV[6])
 redis.call('ZADD', K.workers, now, worker)
+redis.call('EXPIRE', K.taker..worker, 86400)
 for instance in string.gmatch(ARGV[8], '[^,]+') do redis.call('ZADD', K.served, now, instance) end
 redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', now - 86400000)
 redis.call('ZREMRANGEBYSCORE', K.dead, '-inf', now - tonumber(ARGV[4])) -- their records have expired by now

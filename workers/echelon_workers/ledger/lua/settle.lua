@@ -18,14 +18,12 @@ for i = 2, #ARGV, 5 do
     if ending == 'return' or ending == 'unused' then
       to_head(id, queue, priority, ending == 'unused' and 'its grant was not used' or 'its worker gave it back')
     else
-      if cancelled_instead(id, queue, 'running', cancel) then
-        -- whatever else it was to come to
-      elseif ending == 'bury' then
-        to_end(id, queue, 'running', 'dead', 'error', ARGV[i + 3], tonumber(ARGV[1]), 'it could not be run')
-      else
-        to_end(id, queue, 'running', 'cancelled', 'error', ARGV[i + 3], tonumber(ARGV[1]), 'cancelled')
+      if not cancelled_instead(id, queue, 'running', cancel) then
+        local state, cause = 'cancelled', 'cancelled'
+        if ending == 'bury' then state, cause = 'dead', 'it could not be run' end
+        to_end(id, queue, 'running', state, 'error', ARGV[i + 3], tonumber(ARGV[1]), cause)
+        foreign_result(id, ARGV[i + 4])
       end
-      foreign_result(id, ARGV[i + 4])
     end
     reply[#reply + 1] = 'done'
   end

@@ -20,6 +20,9 @@ local SPARE_MS = 250
 local LONGEST_MARK_MS = 1000
 -- A job whose tokens do not come together for so long reserves them, and for how long unless it asks again.
 local RESERVE_AFTER_MS, RESERVED_MS = 2000, 3000
+-- A job whose lease lapsed so often may be what kills its workers. A worker has one such job at a time, so that it takes no other with
+-- it; the next is looked at again after this.
+local SUSPECT_LAPSES, APART_MS = 2, 1000
 -- A job larger than a limit that was lowered meanwhile stands aside, and is looked at again after this.
 local NEVER_FITS_MS = 10000
 local now = server_now()
@@ -108,7 +111,7 @@ local function block(q, at, binds, full)
 end
 
 local function park(id, q, node, at, created)
-  redis.call('ZADD', K.parked..q.name..' '..node, created, id)
+  redis.call('ZADD', K.parked..q.name..' '..node, created or now, id)
   redis.call('ZADD', K.parks, math.min(at, now + LONGEST_MARK_MS), q.name..' '..node)
   redis.call('SADD', K.waiting..'node:'..node, q.name)
   redis.call('HSET', K.job..id, 'waits', 'node:'..node, 'since', now)
@@ -142,9 +145,17 @@ local function put_back(id, list, q, node, tokens_at, binds, full)
   end
 end
 
+-- The next lease of a job: higher than all before, those included that a server has forgotten.
+local epoch
+local function mint(id)
+  local lease = redis.call('HINCRBY', K.job..id, 'lease', 1)
+  epoch = epoch or tonumber(redis.call('GET', K.epoch) or '0') or 0
+  return lease > epoch and lease or redis.call('HINCRBY', K.job..id, 'lease', epoch)
+end
+
 -- A job is granted: it runs from now on. Without an instance it is only handed out to be sent elsewhere, and holds nothing.
 local function hand_out(id, q, node, instance, home, names, more)
-  local lease = redis.call('HINCRBY', K.job..id, 'lease', 1)
+  local lease = mint(id)
   enter(id, 'queued', 'running', 'taken', node, 'queue', q.name, 'worker', worker, 'started', now,
     'instance', instance, 'via', home, 'scopes', names, 'within', more.within or '', 'reserved', more.reserved or '',
     'keeps', more.keeps and 1 or '',
@@ -174,8 +185,20 @@ local function is_over(id, q, r)
   return true
 end
 
+-- Whether this worker has a job already that may be what kills its workers.
+local function has_suspect()
+  local id, lease = string.match(redis.call('HGET', K.taker..worker, 'suspect') or '', '^(%S+) (%S+)$')
+  return id and held(id, lease) and true
+end
+
+local function set_apart(id, q, node)
+  to_delay(id, q.name, 'queued', now + APART_MS, 'it is run apart from others whose workers died', node)
+  passed_over = passed_over + 1
+  return 0
+end
+
 -- The job has every permit: it takes them, and runs.
-local function grant(id, q, node, member, tokens, passed)
+local function grant(id, q, node, member, tokens, passed, is_suspect)
   local names, within = member.names, member.within or math.huge
   if node then names, within = names..' '..node.name, math.min(within, node.within or math.huge) end
   local is_urgent = within < math.huge
@@ -188,6 +211,7 @@ local function grant(id, q, node, member, tokens, passed)
   end
   if node then use(node, tokens, entry) end
   took_turn(q, member, passed)
+  if is_suspect then redis.call('HSET', K.taker..worker, 'suspect', entry) end
   if is_urgent then urgent = urgent - 1 end
 end
 
@@ -203,9 +227,11 @@ end
 -- stay: then it is put aside. Returns 1 if it was handed out.
 local function start(id, list, q, all_out)
   local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size', 'stays', 'cancel',
-    'queue')
+    'queue', 'lapses')
   if r.err then bury_overwritten(id, q) return 0 end
   if is_over(id, q, r) then return 0 end
+  local is_suspect = (tonumber(r[10]) or 0) >= SUSPECT_LAPSES
+  if is_suspect and has_suspect() then return set_apart(id, q, r[4]) end
   if all_out then
     if sent_elsewhere(id, q, r[4], r[7]) then return 1 end
     q.aside[#q.aside + 1] = { list, id }
@@ -230,7 +256,7 @@ local function start(id, list, q, all_out)
   end
   if node and node.tokens then at = free_at(node, now, tokens, q.name) end
   if at > now then park(id, q, node.id, at, r[5]) return 0 end
-  grant(id, q, node or nil, member, tokens, passed)
+  grant(id, q, node or nil, member, tokens, passed, is_suspect)
   return 1
 end
 

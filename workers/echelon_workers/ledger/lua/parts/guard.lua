@@ -16,7 +16,13 @@ local function mended(command, key, field, err)
     if set_aside(key) then return true end
     error({ err = 'WRONGTYPE the key '..key..' is a '..unguarded.call('TYPE', key).ok..' in Redis, and not what is kept there' })
   end
-  return string.find(command, '^HINCRBY') and string.find(err, '^ERR hash value is not') and unguarded.call('HDEL', key, field) == 1
+  if not (string.find(command, '^HINCRBY') and string.find(err, '^ERR hash value is not')) then return false end
+  if field == 'lease' then -- a fence has to be higher than all before
+    unguarded.call('HSET', key, field, unguarded.call('TIME')[1] * 1000)
+  else
+    unguarded.call('HDEL', key, field)
+  end
+  return true
 end
 
 local function guarded(command, key, field, ...)

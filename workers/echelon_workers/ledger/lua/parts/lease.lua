@@ -33,7 +33,7 @@ local function lapse(now, most, poison, keep)
   if #ids == 0 or now < (tonumber(redis.call('GET', K.calm)) or 0) then return end
   for _, id in ipairs(ids) do
     local r = redis.call('HMGET', K.job..id, 'queue', 'priority', 'lease', 'worker', 'state', 'instance', 'started', 'cancel')
-    if r[5] ~= 'running' then
+    if r[5] ~= 'running' or not r[1] then
       redis.call('ZREM', K.running, id) -- its record was deleted or written to: the doctor counts anew what it held
     else
       give_back(id, '', r[1], now)

@@ -3,18 +3,20 @@
 -- the job is not queued any more.
 local SEARCHED = 10000
 
--- Out of whichever place a queued job is in.
-local function leave_queue(id, queue, priority, node, home)
-  local own = home and home ~= queue and GUESTS or as_priority(priority)
+-- Out of whichever place a queued job is in: parked, in the list of its priority, or among the guests (a job that moved back home is
+-- one too). One that is not found within reach leaves where it may be in its record, for `redrive` to clear.
+local function leave_queue(id, queue, priority, node)
   if node and node ~= '' and redis.call('ZREM', K.parked..queue..' '..node, id) == 1 then return end
-  local list = list_of(queue, own)
-  for _, from in ipairs({ -1, 1 }) do
-    local at = redis.pcall('LPOS', list, id, 'RANK', from, 'MAXLEN', SEARCHED)
-    if type(at) == 'number' then
-      redis.call('LREM', list, from, id)
-      return
+  for _, number in ipairs({ as_priority(priority), GUESTS }) do
+    for _, from in ipairs({ -1, 1 }) do
+      local at = redis.pcall('LPOS', list_of(queue, number), id, 'RANK', from, 'MAXLEN', SEARCHED)
+      if type(at) == 'number' then
+        redis.call('LREM', list_of(queue, number), from, id)
+        return
+      end
     end
   end
+  redis.call('HSET', K.job..id, 'tomb', queue)
 end
 
 -- Out of the place where a job waits: a queue, or the delay. What it held is nothing.
@@ -22,14 +24,14 @@ local function leave(id, r)
   if r.state == 'delayed' then
     if redis.call('ZREM', K.delayed, id) == 1 then redis.call('HINCRBY', K.counts, 'delayed:'..r.queue, -1) end
   else
-    leave_queue(id, r.queue, r.priority, r.node, r.home)
+    leave_queue(id, r.queue, r.priority, r.node)
   end
 end
 
 local function place_of(id)
-  local r = redis.pcall('HMGET', K.job..id, 'state', 'queue', 'priority', 'node', 'home')
+  local r = redis.pcall('HMGET', K.job..id, 'state', 'queue', 'priority', 'node')
   if r.err or not r[1] then return nil end
-  return { state = r[1], queue = r[2] or '', priority = r[3], node = r[4], home = r[5] }
+  return { state = r[1], queue = r[2] or '', priority = r[3], node = r[4] }
 end
 
 -- Its deadline has passed while it waited.

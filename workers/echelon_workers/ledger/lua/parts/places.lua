@@ -1,8 +1,8 @@
 -- Where a job is. It is in exactly one place: a queue's list, parked beside it, `running`, `delayed`, or ended (dead, ...). Every change
 -- of its state goes through `enter`, which keeps the rules of docs/job-life.md and writes why (`cause`) and when (`at`).
 local LIFE = {
-  queued = ' queued delayed running dead cancelled expired ', delayed = ' queued delayed cancelled expired ',
-  running = ' queued delayed running answered dead cancelled expired ',
+  queued = ' queued delayed running cancelled expired ', delayed = ' queued delayed cancelled expired ',
+  running = ' queued delayed answered dead cancelled expired ',
   answered = '', dead = ' queued ', cancelled = ' queued ', expired = ' queued ',
 }
 -- A trail that has grown longer than this loses its oldest lines.
@@ -111,7 +111,7 @@ local function cancelled_instead(id, queue, from, asked, node)
   if not asked then return false end
   local keep, reason = string.match(asked, '^(%d+) (.*)$')
   redis.call('HDEL', K.job..id, 'cancel')
-  to_end(id, queue, from, 'cancelled', 'error', reason, tonumber(keep), 'cancelled', node)
+  to_end(id, queue, from, 'cancelled', 'error', reason or '{"code":"cancelled"}', tonumber(keep) or 86400000, 'cancelled', node)
   foreign_revoked(id)
   return true
 end
@@ -132,6 +132,7 @@ end
 -- Into one of a queue's lists, at its head or its end. A list that somebody made something else of cannot take it: the job is
 -- delayed, and tried again until the key is mended.
 local function into_list(command, id, queue, list, from, cause, node)
+  if not may_enter(from, 'queued') then return false end
   local pushed = redis.pcall(command, list_of(queue, list), id)
   if type(pushed) == 'table' then return to_delay(id, queue, from, this_moment + 10000, 'its queue is no list', node) end
   enter(id, from, 'queued', cause, node)

@@ -1,9 +1,9 @@
 -- now: integer milliseconds of server time that never run backwards. Where the server's clock was set back, or a failover came to a host
 -- whose clock is behind, time goes on from where it was at the clock's own pace: `ahead` is what it is ahead of that.
 local this_moment = 0
--- Nobody has asked for as long as a lease lasts (heartbeats come three times as often): the server was away. Leases then get half as
--- long to be renewed before any lapses.
-local LEASE_MS = 10000
+-- Nobody has asked for half as long as a lease lasts (each worker's heartbeat comes three times in a lease): the server was away. Leases
+-- then get a while to be renewed before any lapses: workers try to reach it every second or two.
+local LEASE_MS, LEAST_CALM_MS = 10000, 3000
 
 -- No time is as late as this: somebody wrote to Redis.
 local LATEST = 2 ^ 47
@@ -19,7 +19,7 @@ local function lasting(lease)
 end
 
 local function keep_calm(now, lease_ms)
-  local calm_ms = math.ceil(lease_ms / 2)
+  local calm_ms = math.max(LEAST_CALM_MS, math.ceil(lease_ms / 2))
   redis.call('SET', K.calm, now + calm_ms, 'PX', calm_ms)
 end
 
@@ -32,7 +32,7 @@ local function server_now()
     redis.call('SET', K.ahead, string.format('%.0f', ahead + seen - now))
     now = seen
   elseif now > seen then
-    if seen > 0 and now - seen > lease_ms then keep_calm(now, lease_ms) end
+    if seen > 0 and now - seen > lease_ms / 2 then keep_calm(now, lease_ms) end
     redis.call('SET', K.clock, now)
   end
   this_moment = now
