@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +70,11 @@ class WorkerProcess:
     def output(self) -> str:
         """What it has said so far."""
         return self.log.read_text(errors="replace")
+
+
+#: Starts one worker, as `start_worker` does; and how many calls have arrived for each job, by the provider's count.
+Start = Callable[..., WorkerProcess]
+Arrivals = Callable[[], Counter[str]]
 
 
 def start_worker(

@@ -3,31 +3,18 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgi import Reply, api_at, asked, call, error_of, posted, waiting_jobs
-from byhand import QUEUES, Hands, answering, publish
+from byhand import QUEUES, Hands, answering
 
 from echelon_producers import AsyncClient, Client, Unavailable
 from echelon_workers.ledger.address import Address
 
 QUEUE = QUEUES[0]
 ONE = {"target": QUEUE, "prompt": "hello"}
-
-
-@pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
-
-
-@pytest.fixture
-def hands(published: Address) -> Iterator[Hands]:
-    with Hands(published) as hands:
-        yield hands
 
 
 class TestSubmittingOne:

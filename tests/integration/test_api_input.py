@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from asgi import asked, call, error_of, posted, waiting_jobs
-from byhand import QUEUES, publish
+from byhand import QUEUES
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,12 +18,6 @@ from echelon_workers.ledger.address import Address
 
 QUEUE = QUEUES[0]
 ONE = {"target": QUEUE, "prompt": "hello"}
-
-
-@pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
 
 
 class TestBadInput:

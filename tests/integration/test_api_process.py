@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from asgi import asked, error_of, waiting_jobs
-from byhand import QUEUES, answering, publish
+from byhand import QUEUES, answering
 from waiting import until
 
 from echelon_producers.api import waiting
@@ -21,12 +21,6 @@ from echelon_workers.ledger.address import Address
 
 QUEUE = QUEUES[0]
 ONE = {"target": QUEUE, "prompt": "hello"}
-
-
-@pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
 
 
 PATHS = [("POST", "/v1/jobs"), ("GET", "/v1/jobs/j1"), ("GET", "/v1/status"), ("GET", "/readyz")]

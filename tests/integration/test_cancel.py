@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from asgi import asked, error_of
-from byhand import QUEUES, Hands, publish
+from byhand import QUEUES, Hands
 from click.testing import CliRunner, Result
 
 from echelon_producers import AsyncClient, Client, JobCancelled, NoConfiguration, UnknownJob
@@ -25,24 +25,6 @@ ENDS = {
     "died": "dead",
     "nobody": "unknown",
 }
-
-
-@pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
-
-
-@pytest.fixture
-def producer(published: Address) -> Iterator[Client]:
-    with Client(published.url, namespace=published.namespace) as producer:
-        yield producer
-
-
-@pytest.fixture
-def hands(published: Address) -> Iterator[Hands]:
-    with Hands(published) as hands:
-        yield hands
 
 
 @pytest.fixture

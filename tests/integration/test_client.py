@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,24 +25,6 @@ from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
 
 QUEUE = QUEUES[0]
-
-
-@pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
-
-
-@pytest.fixture
-def producer(published: Address) -> Iterator[Client]:
-    with Client(published.url, namespace=published.namespace) as producer:
-        yield producer
-
-
-@pytest.fixture
-def hands(published: Address) -> Iterator[Hands]:
-    with Hands(published) as hands:
-        yield hands
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from byhand import QUEUES, TERMS, Hands, answering, publish
+from byhand import QUEUES, TERMS, Hands, answering
 from waiting import until_async
 
 from echelon_producers import Client, EchelonError, JobDied, SubmitInvalid
@@ -18,21 +18,9 @@ FAST, LOWER, PLAN = QUEUES[:3]
 
 
 @pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
-
-
-@pytest.fixture
 def manager(published: Address) -> Iterator[EnhancedFallbackManager]:
     with Client(published.url, namespace=published.namespace) as client:
         yield EnhancedFallbackManager(client=client)
-
-
-@pytest.fixture
-def hands(published: Address) -> Iterator[Hands]:
-    with Hands(published) as hands:
-        yield hands
 
 
 def move(hands: Hands, grant: Grant, to: str, strategy: str) -> None:

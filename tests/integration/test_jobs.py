@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgi import asked, error_of
-from byhand import QUEUES, Hands, publish
+from byhand import QUEUES, Hands
 from click.testing import CliRunner, Result
 
 from echelon_configs import UnknownTarget
@@ -18,24 +18,6 @@ from echelon_workers.ledger.address import Address
 
 FAST, LOWER, PLAN = QUEUES[:3]
 Invoke = Callable[..., Result]
-
-
-@pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
-
-
-@pytest.fixture
-def producer(published: Address) -> Iterator[Client]:
-    with Client(published.url, namespace=published.namespace) as producer:
-        yield producer
-
-
-@pytest.fixture
-def hands(published: Address) -> Iterator[Hands]:
-    with Hands(published) as hands:
-        yield hands
 
 
 @pytest.fixture

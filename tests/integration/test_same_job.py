@@ -1,10 +1,9 @@
 """One id is one job: the same again changes nothing, another is refused. A draining queue refuses all that are new."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from byhand import QUEUES, publish
+from byhand import QUEUES
 
 from echelon_producers import Client, IdempotencyConflict, QueueDraining
 from echelon_workers.ledger.address import Address
@@ -14,18 +13,6 @@ from echelon_workers.ledger.verbs import Order, steer
 QUEUE = QUEUES[0]
 #: The same, said in another order.
 METADATA = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
-
-
-@pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
-
-
-@pytest.fixture
-def producer(published: Address) -> Iterator[Client]:
-    with Client(published.url, namespace=published.namespace) as producer:
-        yield producer
 
 
 def waiting(address: Address, queue: str = QUEUE) -> int:

@@ -39,24 +39,6 @@ def without(*queues: str, what: Configuration | None = None) -> Configuration:
 
 
 @pytest.fixture
-def published(address: Address) -> Address:
-    publish(address)
-    return address
-
-
-@pytest.fixture
-def producer(published: Address) -> Iterator[Client]:
-    with Client(published.url, namespace=published.namespace) as producer:
-        yield producer
-
-
-@pytest.fixture
-def hands(published: Address) -> Iterator[Hands]:
-    with Hands(published) as hands:
-        yield hands
-
-
-@pytest.fixture
 def environment(published: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ECHELON_REDIS_URL", published.url)

@@ -1,9 +1,6 @@
 """Celery's revoke, from our app and from a plain one: it cancels, wherever the job is, and a later redrive runs."""
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,73 +8,10 @@ from celery import Celery
 from celery.events.receiver import EventReceiver
 from celery.exceptions import TaskRevokedError
 from waiting import until
-from worker_process import FAST, SLOW, WorkerProcess, start_worker, write_configs
+from worker_process import FAST, SLOW, Arrivals, Start
 
-from echelon_configs import load
 from echelon_producers import Client, JobCancelled
-from echelon_workers.app import make_app
-from echelon_workers.ledger import revisions
-from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
-from echelon_workers.settings import WorkerSettings
-
-Start = Callable[..., WorkerProcess]
-Arrivals = Callable[[], Counter[str]]
-
-
-@pytest.fixture
-def ledger(address: Address, tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(address)
-    revisions.publish(ledger, load(write_configs(tmp_path / "configs")).configuration)
-    yield ledger
-    ledger.close()
-
-
-@pytest.fixture
-def client(ledger: Ledger, address: Address) -> Iterator[Client]:
-    with Client(address.url, namespace=address.namespace) as client:
-        yield client
-
-
-@pytest.fixture
-def start(address: Address, ledger: Ledger, tmp_path: Path) -> Iterator[Start]:
-    """Starts workers; what still runs at the end is killed, and a worker's traceback fails the test."""
-    workers: list[WorkerProcess] = []
-
-    def start_one(*queues: str, **options: Any) -> WorkerProcess:
-        workers.append(start_worker(address, tmp_path / f"w{len(workers)}.log", *queues, **options))
-        return workers[-1]
-
-    yield start_one
-    for worker in workers:
-        worker.kill()
-        assert "Traceback" not in worker.output(), worker.output()
-
-
-@pytest.fixture
-def app(address: Address) -> Iterator[Celery]:
-    """Our Celery app."""
-    environment = {"ECHELON_REDIS_URL": address.url, "ECHELON_NAMESPACE": address.namespace}
-    app = make_app(WorkerSettings.from_environment(environment))
-    yield app
-    app.close()
-
-
-@pytest.fixture
-def foreign(address: Address) -> Iterator[Celery]:
-    """A Celery app that has nothing of ours; the namespace stands where its own key prefix would."""
-    app = Celery("foreign", broker=address.url, backend=address.url, set_as_current=False)
-    options = {"global_keyprefix": f"{address.namespace}:"}
-    app.conf.update(broker_transport_options=options, result_backend_transport_options=options)
-    yield app
-    app.close()
-
-
-@pytest.fixture
-def arrivals(tmp_path: Path) -> Arrivals:
-    """How many calls arrived for each job, counted by the provider."""
-    file = tmp_path / "arrivals"
-    return lambda: Counter(file.read_text().split() if file.exists() else [])
 
 
 def said_by(reply: Any) -> str:

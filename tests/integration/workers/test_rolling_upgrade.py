@@ -39,7 +39,7 @@ def workers(address: Address, tmp_path: Path, other_version: Path) -> Iterator[l
         ledger, load(write_configs(tmp_path / "configs"), environment={"OPENAI_API_KEY": "k"}).configuration
     )
     ledger.close()
-    path = os.pathsep.join([str(other_version), str(Path(__file__).parents[1])])
+    path = os.pathsep.join([str(other_version), str(Path(__file__).parents[2])])
     started: list[WorkerProcess] = []
     try:
         started.append(start_worker(address, tmp_path / "this.log", OPENAI_API_KEY="k"))

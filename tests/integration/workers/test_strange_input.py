@@ -8,24 +8,14 @@ from typing import Any
 
 import pytest
 from waiting import until
-from worker_process import FAST, SLOW, start_worker, write_configs
+from worker_process import FAST, SLOW, start_worker
 
-from echelon_configs import load
-from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
 from echelon_workers.ledger.verbs import NewJob, steer, submit
 
 ENDED = {b"answered", b"dead", b"cancelled", b"expired"}
 GARBAGE = ["garbage", "", "-1", "7.5", "\x00", b"\xff\xfe", "nan", "inf", "[]", "null", "{" * 500, '{"a":' * 2000]
-
-
-@pytest.fixture
-def ledger(address: Address, tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(address)
-    revisions.publish(ledger, load(write_configs(tmp_path / "configs")).configuration)
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture
