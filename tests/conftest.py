@@ -12,12 +12,18 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from waiting import until
 
 from echelon_workers.ledger.address import URL_VARIABLES, Address
 from echelon_workers.ledger.server_binary import ServerBinary, find_server_binary, inspect_binary
+
+# A change is judged by the same examples as the one before it; `make search` draws new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("search", print_blob=True)
+settings.load_profile(os.environ.get("EXAMPLES", "same"))
 
 #: Becomes the server, and dies with the process whose id it is given (Linux), so that a killed pytest leaves nothing.
 LAUNCHER = """

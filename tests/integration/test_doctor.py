@@ -605,7 +605,7 @@ def _said(cluster: Cluster) -> dict[str, int]:
 class TestDamage:
     """Whatever was done to it, one --fix leaves every job that can be read in one place, and every counter right."""
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(damages=st.lists(DAMAGE, min_size=1, max_size=12))
     def test_after_any_damage_every_job_is_in_one_place(self, redis_url: str, damages: list[tuple[Any, ...]]) -> None:
         cluster = Cluster(Address(redis_url, f"t{secrets.token_hex(4)}"))
