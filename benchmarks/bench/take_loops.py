@@ -107,8 +107,8 @@ async def run_loops(blocked: Blocked, loops: int, per_s: float, seconds: float, 
     """Start the loops, let them take all there is, and finish jobs for so long; `watch` is called before and after."""
     takers = [blocked.taker(number) for number in range(loops)]
     tasks = []
-    for taker, ledger in takers:
-        hear = {ledger.keys.of("wake", f"bench:{takers.index((taker, ledger))}:loop"): taker.wake}
+    for number, (taker, ledger) in enumerate(takers):
+        hear = {ledger.keys.of("wake", f"bench:{number}:loop"): lambda _, woken=taker: woken.wake()}
         tasks += [asyncio.create_task(listen(ledger, hear)), asyncio.create_task(taker.run())]
     try:
         await blocked.fill()
