@@ -2,10 +2,8 @@
 
 import time
 
-from pydantic import ValidationError
-
 from echelon_configs import Configuration
-from echelon_workers.ledger.revisions import Revision
+from echelon_workers.ledger.revisions import Revision, RevisionUnreadable
 
 from .errors import NoConfiguration
 
@@ -47,9 +45,6 @@ class Catalogue:
 
 def _read(revision: Revision) -> Configuration:
     try:
-        return Configuration.model_validate_json(revision.document)
-    except ValidationError as exc:
-        raise NoConfiguration(
-            f"revision {revision.number} of the configuration cannot be read here: {exc.error_count()} fields are not "
-            f"as this version knows them (would be right: the same version of echelon-cluster as the workers)"
-        ) from exc
+        return revision.configuration()
+    except RevisionUnreadable as exc:
+        raise NoConfiguration(str(exc)) from exc

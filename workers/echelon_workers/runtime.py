@@ -15,7 +15,7 @@ from uuid import uuid4
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from echelon_configs import Configuration, ConfigurationInvalid, Instance, load
+from echelon_configs import ConfigurationInvalid, Instance, load
 
 from .attempt import put_away
 from .delivery import Deliver, Delivery
@@ -72,6 +72,7 @@ class Runtime:
         self._clock_offset_ms = 0.0
         self._has_readmitted = False
         self._preparing: object = None
+        self._unreadable = 0
         self._background: set[asyncio.Task[None]] = set()
         self._finishing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -116,8 +117,8 @@ class Runtime:
             held.halt("cancel")
 
     def _adopt(self, revision: revisions.Revision) -> None:
+        self.configuration = revision.configuration()
         self.revision = revision.number
-        self.configuration = Configuration.model_validate_json(revision.document)
         self.terms = self.settings.terms(self.configuration.defaults.retention_s)
         self.outbox.replicated = self.configuration.defaults.is_replicated
 
@@ -131,8 +132,13 @@ class Runtime:
         except (RedisError, OSError) as exc:
             logger.warning("the revision in force could not be read, and is asked for again: %s", exc)
             return
-        if revision is not None and revision.number != self.revision:
-            self._adopt(revision)
+        if revision is not None and revision.number not in (self.revision, self._unreadable):
+            try:
+                self._adopt(revision)
+            except revisions.RevisionUnreadable as exc:
+                self._unreadable = revision.number
+                logger.error("%s; this worker goes on with revision %d", exc, self.revision)
+                return
             logger.warning("revision %d of the configuration is in force", revision.number)
             self.revised()
             await self._tell_of_dropped()

@@ -76,7 +76,10 @@ def _in_force(where: Where, ledger: Ledger) -> Configuration:
         raise InputWrong(
             "the configuration was removed from Redis a moment ago (would be right: `echelon config publish`)"
         )
-    return Configuration.model_validate_json(revision.document)
+    try:
+        return revision.configuration()
+    except revisions.RevisionUnreadable as exc:
+        raise InputWrong(str(exc)) from exc
 
 
 def _compare(where: Where, revision: revisions.Revision) -> None:

@@ -1,20 +1,20 @@
 """Workers of two versions side by side on the same queues: their scripts have other hashes, and the same ledger."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from worker_process import FAST, WorkerProcess, start_worker, write_configs
+from waiting import until
+from worker_process import FAST, Start, WorkerProcess
 
 import echelon_workers
-from echelon_configs import load
 from echelon_producers import Client
-from echelon_workers.ledger import revisions
 from echelon_workers.ledger.address import Address
 from echelon_workers.ledger.client import Ledger
 from echelon_workers.ledger.scripts import script
@@ -32,22 +32,10 @@ def other_version(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def workers(address: Address, tmp_path: Path, other_version: Path) -> Iterator[list[WorkerProcess]]:
+def workers(start: Start, other_version: Path) -> list[WorkerProcess]:
     """One worker of each version."""
-    ledger = Ledger(address)
-    revisions.publish(
-        ledger, load(write_configs(tmp_path / "configs"), environment={"OPENAI_API_KEY": "k"}).configuration
-    )
-    ledger.close()
     path = os.pathsep.join([str(other_version), str(Path(__file__).parents[2])])
-    started: list[WorkerProcess] = []
-    try:
-        started.append(start_worker(address, tmp_path / "this.log", OPENAI_API_KEY="k"))
-        started.append(start_worker(address, tmp_path / "other.log", OPENAI_API_KEY="k", PYTHONPATH=path))
-        yield started
-    finally:
-        for worker in started:
-            worker.kill()
+    return [start(name="this"), start(name="other", PYTHONPATH=path)]
 
 
 def sha_of_take(version: Path) -> str:
@@ -76,3 +64,33 @@ def test_both_versions_work_on_the_same_queue_and_one_takes_over_what_the_other_
         status = client.cluster_status()
         assert (status.totals.answered, status.totals.running, status.totals.waiting) == (250, 0, 0)
         assert all(scope.in_use == 0 for scope in status.scopes)
+
+
+def put_in_force(ledger: Ledger, document: dict[str, Any]) -> int:
+    """As a version would that knows more than this one, or less."""
+    keys = ledger.keys
+    ledger.redis.hset(keys.of("revision"), mapping={"document": json.dumps(document), "digest": "other"})
+    number = int(ledger.redis.hincrby(keys.of("revision"), "number", 1))
+    ledger.redis.publish(keys.of("published"), str(number))
+    return number
+
+
+def test_a_configuration_of_a_newer_version_is_followed_without_what_is_new_in_it(
+    start: Start, client: Client, ledger: Ledger
+) -> None:
+    worker = start()
+    document = json.loads(ledger.redis.hget(ledger.keys.of("revision"), "document") or "")
+    document["of_tomorrow"] = document["defaults"]["of_tomorrow"] = {"any": "thing"}
+    number = put_in_force(ledger, document)
+    until(lambda: f"revision {number} of the configuration is in force" in worker.output(), what="it follows")
+    assert client.result(client.submit(FAST, "say on"), 20).text == "on"
+
+
+def test_a_configuration_that_cannot_be_read_leaves_the_one_before_in_force_in_the_worker(
+    start: Start, client: Client, ledger: Ledger
+) -> None:
+    worker = start()
+    client.configuration()
+    number = put_in_force(ledger, {"queues": 7})
+    until(lambda: f"revision {number} of the configuration cannot be read here" in worker.output(), what="it says so")
+    assert client.result(client.submit(FAST, "say on"), 20).text == "on"

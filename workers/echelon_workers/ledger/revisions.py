@@ -6,12 +6,18 @@ A document (JSON, without secrets) with a number and a digest, and beside it the
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from echelon_configs import Configuration
 
 from .client import AsyncLedger, Ledger
 from .plan import plan_of
 from .scripts import script
 from .verbs import Verb
+
+
+class RevisionUnreadable(ValueError):
+    """What is published is not a configuration as this version knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,17 @@ class Revision:
     number: int
     digest: str
     document: bytes
+
+    def configuration(self) -> Configuration:
+        """The configuration itself. What a newer version has put into it is left out, so that workers of two versions
+        can serve one cluster. Raises RevisionUnreadable."""
+        try:
+            return Configuration.model_validate_json(self.document, extra="ignore")
+        except ValidationError as exc:
+            raise RevisionUnreadable(
+                f"revision {self.number} of the configuration cannot be read here: {exc.error_count()} fields are not "
+                f"as this version knows them (would be right: the same version of echelon-cluster everywhere)"
+            ) from exc
 
 
 def publish(ledger: Ledger, configuration: Configuration, *, only_if_none: bool = False) -> int:
