@@ -24,7 +24,7 @@ from echelon_workers.ledger.audit import audit, audit_async
 from echelon_workers.ledger.audit_report import KINDS, AuditReport
 from echelon_workers.ledger.client import AsyncLedger, Ledger
 from echelon_workers.ledger.probing import start_probes
-from echelon_workers.ledger.verbs import NewJob, cancel, steer, submit
+from echelon_workers.ledger.verbs import NewJob, cancel, redrive, steer, submit
 
 QUEUE, OTHER, NODE = "fast_group.echelon1", "fast_group.echelon2", "summary"
 
@@ -166,6 +166,57 @@ def test_the_tombstone_of_a_cancelled_job_is_no_fault_and_taken_out(cluster: Clu
     assert cluster.found("tombstone").is_well
     cluster.repaired("tombstone")
     cluster.answers("b")
+
+
+@pytest.mark.parametrize("number", [0, 4, 10])
+def test_the_id_that_a_job_left_behind_before_it_was_sent_again_is_no_fault(cluster: Cluster, number: int) -> None:
+    leave_behind_and_redrive(cluster, cluster.list_of(QUEUE, number))
+    assert cluster.found("tombstone").is_well
+    (finding,) = cluster.repaired("tombstone").findings
+    assert finding.subject == "a"
+    assert cluster.redis.llen(cluster.list_of(QUEUE)) == 2
+    cluster.answers("a", "b")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_id_that_a_job_left_behind_is_no_fault_while_it_runs_and_when_it_has_ended(
+    cluster: Cluster, ended: bool
+) -> None:
+    leave_behind_and_redrive(cluster, cluster.list_of(OTHER))
+    assert cluster.found("tombstone").is_well, "it is in the list of another queue"
+    grants = cluster.hands.take()
+    assert sorted(grant.id for grant in grants) == ["a", "b"]
+    if ended:
+        for grant in grants:
+            cluster.hands.answer(grant)
+    cluster.redis.rpush(cluster.list_of(QUEUE), "a")  # far from the head: take has not come by yet
+    cluster.redis.zadd(cluster.of("parked", f"{QUEUE} {NODE}"), {"a": 1})
+    cluster.redis.zadd(cluster.of("parks"), {f"{QUEUE} {NODE}": time.time() * 1000 + 60_000})
+    assert cluster.found("tombstone").is_well
+    cluster.repaired("tombstone")
+    assert cluster.redis.llen(cluster.list_of(QUEUE)) == 0
+
+
+def test_the_id_that_a_job_left_behind_a_page_away_is_no_fault(cluster: Cluster) -> None:
+    leave_behind_and_redrive(cluster, cluster.list_of(QUEUE))
+    others = [f"j{i}" for i in range(600)]
+    cluster.submit(*others[:300])
+    cluster.submit(*others[300:])
+    cluster.redis.lrem(cluster.list_of(QUEUE), -1, "a")
+    cluster.redis.lpush(cluster.list_of(QUEUE), "a")
+    assert cluster.found("tombstone").is_well
+    cluster.repaired("tombstone")
+    assert cluster.redis.llen(cluster.list_of(QUEUE)) == 602
+
+
+def leave_behind_and_redrive(cluster: Cluster, place: str) -> None:
+    """Jobs `a` and `b` wait; `a` was cancelled deep in a list, which has its id yet, and was sent again."""
+    cluster.submit("a", "b")
+    cluster.redis.lrem(cluster.list_of(QUEUE), 0, "a")  # further in than `cancel` looks
+    assert cluster.ledger.run(cancel(["a"], "{}")) == ["cancelled"]
+    cluster.redis.rpush(place, "a")
+    assert cluster.redis.hget(cluster.of("job", "a"), "tomb") == QUEUE.encode()
+    assert cluster.ledger.run(redrive(["a"])) == ["done"]
 
 
 def test_of_a_job_in_two_places_one_stays(cluster: Cluster) -> None:

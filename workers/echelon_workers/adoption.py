@@ -28,15 +28,20 @@ UNSUPPORTED = {
     "chord": "chords are not supported (collect the answers in the producer)",
 }
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+#: A sender whose id is no job's is told under it all the same, up to so many characters, unless they are no text.
+_LONGEST_SENDER = 1000
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A message that cannot become a job, and why. `id` is the sender's, or one of ours when it has none."""
+    """A message that cannot become a job, and why. `id` is the sender's, or one of ours when a job cannot have it;
+    `sender` is the one under which its sender waits for a result, '' if nobody does."""
 
     id: str
     queue: str
     why: str
+    sender: str = ""
 
 
 class _Reason(Exception):
@@ -45,18 +50,20 @@ class _Reason(Exception):
 
 def adopt(raw: bytes, configuration: Configuration) -> NewJob | Refused:
     """Read a raw message as a job. Never raises: whatever is wrong with it is the reason of the refusal."""
-    id, queue = str(uuid4()), ""
+    id, queue, sender = str(uuid4()), "", ""
     try:
         message = _object(raw, "the message")
         headers = _headers(message)
+        sender = _sender(headers)
         id = _id(headers)
         named = (message.get("properties") or {}).get("delivery_info", {}).get("routing_key")
         queue = named if isinstance(named, str) and named in configuration.queues else ""
         return _job(id, message, headers, configuration)
     except _Reason as reason:
-        return Refused(id, queue, str(reason))
+        return Refused(id, queue, str(reason), sender)
     except Exception as exc:  # whatever it is: this comes from outside, and the worker has to live
-        return Refused(id, queue, f"the message is not a Celery message of protocol 2 ({type(exc).__name__}: {exc})")
+        why = f"the message is not a Celery message of protocol 2 ({type(exc).__name__}: {exc})"
+        return Refused(id, queue, why, sender)
 
 
 def _job(id: str, message: dict[str, Any], headers: dict[str, Any], configuration: Configuration) -> NewJob:
@@ -111,6 +118,11 @@ def _id(headers: dict[str, Any]) -> str:
     if not is_usable_id(id):
         raise _Reason(f"the task id {id!r:.80} cannot be used (would be right: up to 200 of A-Z a-z 0-9 . _ : -)")
     return str(id)
+
+
+def _sender(headers: dict[str, Any]) -> str:
+    id = headers.get("id")
+    return id if isinstance(id, str) and len(id) <= _LONGEST_SENDER and not _NO_TEXT.search(id) else ""
 
 
 def is_usable_id(id: object) -> bool:

@@ -45,7 +45,8 @@ def make_app(settings: WorkerSettings) -> Celery:
             "health_check_interval": 10,
             "socket_keepalive": True,
             "socket_connect_timeout": 5,
-            "socket_timeout": 15,
+            # Celery's main thread waits this long for a silent server, at stopping a few times over.
+            "socket_timeout": 5,
             **address.broker_options,
         },
     )

@@ -11,6 +11,7 @@ from celery import bootsteps
 from celery.exceptions import WorkerShutdown
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.consumer.consumer import STOP_CONDITIONS  # type: ignore[attr-defined]  # not in the stubs
 from celery.worker.consumer.control import Control as CeleryControl
 from celery.worker.consumer.events import Events as CeleryEvents
 from celery.worker.consumer.heart import Heart as CeleryHeart
@@ -25,6 +26,7 @@ from .hand import Held
 from .pool import TaskPool
 from .runtime import NothingPublished, Runtime
 from .tasks import register
+from .watchdog import Watchdog
 
 logger = get_logger(__name__)
 
@@ -122,13 +124,12 @@ class Source:
 
 
 class Events(CeleryEvents):
-    """Celery's events step; a dispatcher that is replaced ends its thread."""
+    """Celery's events step; a dispatcher that is replaced, or not needed any more, ends its thread."""
 
     def _close(self, c: Any) -> Any:
-        dispatcher = super()._close(c)  # type: ignore[misc]  # not in the stubs
-        if dispatcher is not None:
-            dispatcher.retire()
-        return dispatcher
+        if c.event_dispatcher is not None:
+            c.event_dispatcher.retire()  # while its connection is open: it has last events
+        return super()._close(c)  # type: ignore[misc]  # not in the stubs
 
 
 class Take(bootsteps.StartStopStep):
@@ -237,6 +238,7 @@ class Consumer(CeleryConsumer):
 
     # Set by Celery and by its steps; its stubs do not know them.
     app: Any
+    controller: Any
     task_consumer: Source | None
     update_strategies: Any
     runtime: Runtime | None
@@ -247,6 +249,17 @@ class Consumer(CeleryConsumer):
         """Celery's blueprint with our steps."""
 
         default_steps: Any = _steps()
+
+    def start(self) -> None:
+        """Serve until the worker stops. The watchdog sees to it that it does."""
+        Watchdog(self.app.echelon_settings.grace_s, self._stops, self._held).start()
+        super().start()
+
+    def _stops(self) -> bool:
+        return bool(self.controller.blueprint.state in STOP_CONDITIONS)
+
+    def _held(self) -> int:
+        return len(self.runtime.hand) if self.runtime is not None else 0
 
     def receive(self, held: Held) -> None:
         """Hand one job to Celery's strategy for its task, in the pool's loop."""

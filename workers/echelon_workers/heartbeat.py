@@ -66,8 +66,10 @@ class Heartbeat:
             for unwanted in told.unwanted:  # its publish may have got lost
                 if (held := runtime.hand.of(*unwanted)) is not None:
                     held.halt("cancel")
-            if told.revision not in (None, runtime.revision):  # its publish may have got lost
+            if told.revision != runtime.mark:  # its publish may have got lost
                 runtime.look_for_revision()
+            if told.has_more:
+                self.soon()
 
     def _stop(self, id: str, lease: str) -> None:
         held = self._runtime.hand.of(id, lease)

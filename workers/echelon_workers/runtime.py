@@ -4,6 +4,7 @@ Everything here lives in the pool's event loop. Celery's main thread reaches it 
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -59,7 +60,7 @@ class Runtime:
         self.name = f"{hostname}:{os.getpid()}:{uuid4().hex[:8]}"
         self.hand = Hand(settings.lease_s)
         self.delivery = Delivery(self, self.hand)
-        self.revision = 0
+        self.revision, self.mark = 0, ""
         #: what Celery's side does about a new revision (`Consumer.revised`)
         self.revised: Callable[[], None] = _nothing
         #: the dispatcher of the worker's task events, which keeps their order; None while there is no broker
@@ -72,7 +73,7 @@ class Runtime:
         self._clock_offset_ms = 0.0
         self._has_readmitted = False
         self._preparing: object = None
-        self._unreadable = 0
+        self._unreadable = ""
         self._background: set[asyncio.Task[None]] = set()
         self._finishing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -118,7 +119,7 @@ class Runtime:
 
     def _adopt(self, revision: revisions.Revision) -> None:
         self.configuration = revision.configuration()
-        self.revision = revision.number
+        self.revision, self.mark = revision.number, revision.mark
         self.terms = self.settings.terms(self.configuration.defaults.retention_s)
         self.outbox.replicated = self.configuration.defaults.is_replicated
 
@@ -132,16 +133,31 @@ class Runtime:
         except (RedisError, OSError) as exc:
             logger.warning("the revision in force could not be read, and is asked for again: %s", exc)
             return
-        if revision is not None and revision.number not in (self.revision, self._unreadable):
+        if revision is None:
+            await self._publish_again()
+        elif revision.mark not in (self.mark, self._unreadable):
             try:
                 self._adopt(revision)
             except revisions.RevisionUnreadable as exc:
-                self._unreadable = revision.number
+                self._unreadable = revision.mark
                 logger.error("%s; this worker goes on with revision %d", exc, self.revision)
                 return
             logger.warning("revision %d of the configuration is in force", revision.number)
             self.revised()
             await self._tell_of_dropped()
+
+    async def _publish_again(self) -> None:
+        """Somebody emptied this Redis. Without a configuration in force nothing is taken."""
+        logger.error("the configuration in force is gone from Redis: this worker puts revision %d again", self.revision)
+
+        def publish() -> None:
+            with contextlib.closing(Ledger(self.settings.address)) as ledger:
+                revisions.publish(ledger, self.configuration, only_if_none=True)
+
+        try:
+            await asyncio.to_thread(publish)
+        except (RedisError, OSError) as exc:
+            logger.warning("it could not be published: %s", exc)
 
     async def _tell_of_dropped(self) -> None:
         """What the new revision leaves behind is an operator's to move."""

@@ -127,6 +127,7 @@ class Taker:
             urgent=urgent,
             fills=want == free,
             terms=self._runtime.terms,
+            needs_revision=True,
         )
         asked_at = time.monotonic()
         taken = await self._runtime.ledger.run(verb)
@@ -209,6 +210,7 @@ class Taker:
         runtime = self._runtime
         logger.error("a message of a foreign producer is buried as job %s: %s", refused.id, refused.why)
         error = json.dumps({"code": "refused", "message": refused.why})
-        result = celery_failure(refused.id, refused.why, "ValueError")
+        told = [id for id in (refused.id, refused.sender) if id]
+        results = {id: celery_failure(id, refused.why, "ValueError") for id in told}
         queue = refused.queue or runtime.terms.inbox
-        await runtime.outbox.send(refuse(raw, refused.id, queue, error, result, runtime.terms))
+        await runtime.outbox.send(refuse(raw, refused.id, queue, error, results, runtime.terms))

@@ -49,14 +49,29 @@ def test_a_job_that_was_cancelled_deep_in_a_list_and_is_sent_again_runs_once(han
     many(hands, 30_000)
     hands.ledger.run(cancel(["j15000"], REASON))
     assert hands.ledger.run(redrive(["j15000"])) == ["done"]
-    hands.redis.ltrim(hands.keys.queue(FAST), 0, 10)  # where it is anew
-    hands.redis.rpush(hands.keys.queue(FAST), "j15000")  # and where it was before
+    list_, key = hands.list(FAST), hands.keys.queue(FAST)  # the first to start is the first
+    before, anew = (i for i, id in enumerate(list_) if id == "j15000")
+    assert (before, anew) == (15_000, 30_000), "its id is where it was, and last in line"
+    kept = [*list_[before - 5 : before + 5], *list_[anew - 5 :]]  # what is around the two
+    hands.redis.delete(key)
+    hands.redis.lpush(key, *kept)
     taken = hands.take(want=100)
-    assert ids(taken).count("j15000") == 1
-    assert hands.count(f"running:{FAST}") == len(taken) == 11
+    assert ids(taken) == kept[:-1]
+    assert hands.count(f"running:{FAST}") == len(taken) == 15
     for grant in taken:
         assert hands.finish(grant)
     assert (hands.take(), hands.waiting()) == ([], 0)
+    assert hands.record("j15000").state == "answered"
+
+
+def test_a_redrive_of_many_that_were_cancelled_deep_in_a_list_leaves_their_ids_there(hands: LedgerHands) -> None:
+    many(hands, 30_000)
+    chosen = [f"j{i}" for i in range(15_000, 15_500)]
+    for first in range(0, 500, 100):
+        assert hands.ledger.run(cancel(chosen[first : first + 100], REASON)) == ["cancelled"] * 100
+    assert hands.ledger.run(redrive(chosen)) == ["done"] * 500
+    assert hands.waiting() == 30_500, "their ids are where they were, and last in line"
+    assert {hands.field(id, "tomb") for id in chosen} == {FAST}
 
 
 def test_an_id_left_behind_in_another_queue_does_not_run_there(hands: LedgerHands) -> None:

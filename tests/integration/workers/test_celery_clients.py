@@ -64,6 +64,19 @@ def test_a_message_that_cannot_be_a_job_is_buried_and_its_sender_told(
     assert client.status(sent.id).state == "dead"
 
 
+def test_a_sender_whose_task_id_cannot_be_used_is_told_under_it(
+    start: Start, foreign: Celery, ledger: Ledger, client: Client
+) -> None:
+    sent = foreign.send_task(FAST, kwargs={"prompt": "say never"}, queue=FAST, task_id="bad id with spaces")
+    start()
+    with pytest.raises(ValueError, match=r"task id 'bad id with spaces' cannot be used \(would be right: "):
+        sent.get(timeout=20)
+    assert sent.state == "FAILURE"
+    dead: Any = ledger.redis.zrange(ledger.keys.of("dead"), 0, -1)
+    (buried,) = dead
+    assert client.status(buried.decode()).state == "dead"
+
+
 def test_garbage_in_a_queue_is_buried_and_the_worker_lives(start: Start, ledger: Ledger, client: Client) -> None:
     start()
     for garbage in (b"{", b'{"headers": 7}', b'{"headers": {"id": "a b"}}', b'{"body": "%%%"}', b"nonsense"):

@@ -75,3 +75,27 @@ def test_the_first_worker_publishes_its_own_configuration(address: Address, tmp_
     with Client(address.url, namespace=address.namespace) as client:
         assert client.result(client.submit(FAST, "say hello"), 20).text == "hello"
     assert worker.stop() == 0
+
+
+def test_a_configuration_published_after_redis_was_emptied_is_followed_though_its_number_is_the_same(
+    start: Start, client: Client, ledger: Ledger, tmp_path: Path
+) -> None:
+    worker = start()
+    number = ledger.redis.hget(ledger.keys.of("revision"), "number")
+    for key in ledger.redis.scan_iter(f"{ledger.keys.own}*"):
+        ledger.redis.delete(key)
+    publish_changed(ledger, tmp_path, "priority: 1,", "priority: 1, max_tokens: 77,")
+    assert ledger.redis.hget(ledger.keys.of("revision"), "number") == number == b"1"
+    until(lambda: worker.output().count("is in force") > 0, what="it is followed")
+    assert client.result(client.submit(FAST, "say on"), 20).text == "on"
+
+
+def test_nothing_starts_without_a_configuration_and_a_worker_puts_its_own_in_force_again(
+    start: Start, client: Client, ledger: Ledger
+) -> None:
+    start()
+    client.configuration()
+    for key in ledger.redis.scan_iter(f"{ledger.keys.own}*"):
+        ledger.redis.delete(key)
+    until(lambda: ledger.redis.exists(ledger.keys.of("revision")), what="there is one again")
+    assert client.result(client.submit(FAST, "say on"), 20).text == "on"

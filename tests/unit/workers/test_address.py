@@ -82,6 +82,23 @@ def test_sentinels_that_cannot_be_reached_are_named_without_their_password(free_
     assert str(away.value) == f"no Sentinel of 127.0.0.1:{free_port} names a primary called 'main' at present"
 
 
+@pytest.mark.parametrize(
+    "namespace", ["echelon", "echelon:", "echelon:blue", "a:echelon", "a:echelon:b", "a b", " ", "a\n"]
+)
+def test_a_namespace_that_others_have_keys_below_or_with_a_space_is_refused(namespace: str) -> None:
+    with pytest.raises(AddressInvalid, match="would be right: text without spaces, such as 'blue'"):
+        Address("redis://host", namespace)
+    with pytest.raises(AddressInvalid, match=r"^namespace "):
+        Address.from_environment({"REDIS_URL": "redis://host", "ECHELON_NAMESPACE": namespace})
+
+
+@pytest.mark.parametrize("namespace", ["", "blue", "echelons", "my-echelon", "team:blue", "a[x]*"])
+def test_no_cluster_of_a_namespace_has_its_keys_below_those_of_another(namespace: str) -> None:
+    keys = Address("redis://host", namespace).keys
+    assert not namespace or not keys.of("job").startswith(Address("redis://host").keys.own)
+    assert keys.of("job", "a").endswith("echelon:job:a")
+
+
 def test_the_environment_names_the_address_and_the_namespace() -> None:
     assert Address.from_environment({}) is None
     environment = {"REDIS_URL": "redis://second", "ECHELON_REDIS_URL": "redis://first", "ECHELON_NAMESPACE": "mine"}

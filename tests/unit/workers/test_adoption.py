@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from worker_process import FAST, write_configs
 
 from echelon_configs import Configuration, Limits, load
-from echelon_workers.adoption import Refused, adopt
+from echelon_workers.adoption import Refused, adopt, is_usable_id
 from echelon_workers.ledger.estimate import sizes
 from echelon_workers.ledger.job import parse_request
 from echelon_workers.ledger.verbs import NewJob
@@ -102,6 +102,20 @@ def test_what_cannot_be_a_job_is_refused_with_its_reason(raw: bytes, why: str, c
     assert why in refused(raw, configuration)
 
 
+@pytest.mark.parametrize("id", ["bad id with spaces", "ünïcode", "x" * 201, "x" * 1000])
+def test_a_sender_whose_id_no_job_can_have_is_told_under_it(id: str, configuration: Configuration) -> None:
+    refusal = adopt(message(headers={"id": id}), configuration)
+    assert isinstance(refusal, Refused)
+    assert (refusal.sender, is_usable_id(refusal.id)) == (id, True)
+
+
+@pytest.mark.parametrize("id", [None, "", 7, ["a"], "x" * 1001, "\ud800"])
+def test_what_is_no_id_is_nobody_who_could_be_told(id: object, configuration: Configuration) -> None:
+    refusal = adopt(message(headers={"id": id}), configuration)
+    assert isinstance(refusal, Refused)
+    assert (refusal.sender, is_usable_id(refusal.id)) == ("", True)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -164,6 +178,7 @@ def test_odd_values_make_a_job_or_a_refusal_that_can_be_written_down(
     if isinstance(found, Refused):
         assert found.why
         assert json.dumps({"message": found.why, "id": found.id, "queue": found.queue}).isascii()
+        assert len(found.sender.encode("utf-8")) <= 4000
     else:
         assert 0 <= found.priority <= 9
         for text in (found.id, found.target, found.request, found.options):

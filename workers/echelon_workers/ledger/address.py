@@ -21,9 +21,12 @@ URL_VARIABLES = ("ECHELON_REDIS_URL", "REDIS_URL")
 #: The schemes that redis-py, kombu and Flower all understand once `Address` has spelled them for each.
 SCHEMES = ("redis", "rediss", "redis+socket", "unix", SENTINEL)
 
+#: What stands before a cluster's own keys, behind its namespace (`Keys.own`).
+OWN = Keys().own.rstrip(":")
+
 
 class AddressInvalid(ValueError):
-    """The URL of the server cannot be used; the message says why and what would be right."""
+    """The URL of the server or the namespace cannot be used; the message says why and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,12 @@ class Address:
                 f"Redis URL {self.redacted}: {error} "
                 f"(would be right: sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/DB?master=NAME)"
             ) from error
+
+        if OWN in self.namespace.split(":") or any(character.isspace() for character in self.namespace):
+            raise AddressInvalid(
+                f"namespace {self.namespace!r}: it has a space in it, or {OWN!r} as a part, below which other clusters "
+                f"have their own keys (would be right: text without spaces, such as 'blue'; or none)"
+            )
 
     def __repr__(self) -> str:
         return f"Address({self.redacted!r}, {self.namespace!r})"

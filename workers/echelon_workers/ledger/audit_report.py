@@ -39,7 +39,7 @@ KINDS: dict[str, Kind] = {
     "key-wrong-type": Kind("keys of the wrong type (RENAME or DEL them by hand)", ""),
     "queue-no-list": Kind("queues whose keys are no lists (RENAME or DEL them by hand)", ""),
     "queue-unknown": Kind("queues with jobs that no revision knows (`echelon queue move`)", ""),
-    "tombstone": Kind("ids of ended jobs left in lists, which take passes over", "taken out", note=True),
+    "tombstone": Kind("ids that jobs left deep in lists, which take passes over", "taken out", note=True),
     "dead-gone": Kind("entries of dead jobs whose records are gone", "taken out", note=True),
     "order-for-nothing": Kind("orders for queues that there are not (`echelon queue resume`)", "", note=True),
     "clock-ahead": Kind("the cluster's time is ahead of the server's clock, which was set back", "", note=True),

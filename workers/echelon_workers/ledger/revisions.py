@@ -28,6 +28,11 @@ class Revision:
     digest: str
     document: bytes
 
+    @property
+    def mark(self) -> str:
+        """What tells it from any other: a server that was emptied counts from 1 again."""
+        return f"{self.number} {self.digest}"
+
     def configuration(self) -> Configuration:
         """The configuration itself. What a newer version has put into it is left out, so that workers of two versions
         can serve one cluster. Raises RevisionUnreadable."""

@@ -135,10 +135,12 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The reply of one heartbeat. `revision`: of the configuration in force, None without one; `lost`: leases that are
-    another's by now, each as job id and lease; `unwanted`: those whose jobs are to be cancelled."""
+    """The reply of one heartbeat. `revision`: number and digest of the configuration in force, '' without one;
+    `has_more`: there is more to reap; `lost`: leases that are another's by now, each as job id and lease; `unwanted`:
+    those whose jobs are to be cancelled."""
 
-    revision: int | None
+    revision: str
+    has_more: bool
     lost: list[tuple[str, str]]
     unwanted: list[tuple[str, str]]
 
@@ -204,7 +206,7 @@ class Terms:
 
     lease_ms: int = 10_000
     adopting_ms: int = 30_000
-    poison: int = 4
+    poison: int = 5
     retention_ms: int = 86_400_000
     inbox: str = INBOX
 
@@ -243,13 +245,16 @@ def take(
     fills: bool,
     terms: Terms,
     urgent: int | None = None,
+    needs_revision: bool = False,
 ) -> Verb[Taken]:
     """Start up to `want` jobs of these queues (each with its instances, comma-separated), in this order.
 
-    At most `urgent` of them (all, without a number) under a rate: those have to be used at once.
+    At most `urgent` of them (all, without a number) under a rate: those have to be used at once. With
+    `needs_revision` none starts while no configuration is in force.
     """
     args: list[str | bytes | int | float] = [worker, sequence, claimed, want, want if urgent is None else urgent]
     args += ("1" if fills else "", terms.lease_ms, terms.adopting_ms, terms.poison, terms.retention_ms, terms.inbox)
+    args.append("1" if needs_revision else "")
     for queue in queues:
         args += queue
     return Verb(script("take"), args, _read_taken)
@@ -319,8 +324,8 @@ def renew(
 
 
 def _read_renewed(reply: list[bytes]) -> Renewed:
-    end = 2 + 2 * int(reply[1])
-    return Renewed(int(reply[0]) if reply[0] else None, _read_pairs(reply[2:end]), _read_pairs(reply[end:]))
+    end = 3 + 2 * int(reply[2])
+    return Renewed(reply[0].decode(), bool(reply[1]), _read_pairs(reply[3:end]), _read_pairs(reply[end:]))
 
 
 def readmit(instances: Sequence[str]) -> Verb[int]:
@@ -371,7 +376,8 @@ def _read_pairs(reply: list[bytes]) -> list[tuple[str, str]]:
     return [(id.decode(), lease.decode()) for id, lease in zip(reply[::2], reply[1::2], strict=True)]
 
 
-def refuse(raw: bytes, id: str, queue: str, error: str, foreign_result: str, terms: Terms) -> Verb[bool]:
-    """Bury a foreign message that cannot become a job."""
-    args: list[str | bytes | int | float] = [raw, id, queue, error, terms.retention_ms, foreign_result]
+def refuse(raw: bytes, id: str, queue: str, error: str, results: dict[str, str], terms: Terms) -> Verb[bool]:
+    """Bury a foreign message that cannot become a job, with Celery's result for each id under which it is awaited."""
+    args: list[str | bytes | int | float] = [raw, id, queue, error, terms.retention_ms]
+    args += (word for result in results.items() for word in result)
     return Verb(script("refuse"), args, lambda reply: reply == b"done")

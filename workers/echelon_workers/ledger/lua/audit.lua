@@ -204,12 +204,18 @@ local function audit_records(cursor, most, since, keep)
 end
 
 -- What is wrong with an id in a list of this queue, if something is.
-local function wrong_in_list(id, queue)
+local function out_of_place(id, queue)
   local r = redis.pcall('HMGET', K.job..id, 'state', 'queue')
   if r.err then return nil end
   if not r[1] then return redis.call('EXISTS', K.job..id) == 0 and 'place-without-job' or nil, 'no record' end
   if r[1] ~= 'queued' then return (r[1] == 'cancelled' or r[1] == 'expired') and 'tombstone' or 'place-without-job', 'it is '..r[1] end
   if r[2] and r[2] ~= '' and r[2] ~= queue then return 'misplaced', 'it belongs to '..r[2] end
+end
+
+local function wrong_in_list(id, queue, is_second)
+  local code, detail = out_of_place(id, queue)
+  if not code and is_second then code, detail = 'copy', 'twice' end
+  return code and left_behind(id) and 'tombstone' or code, detail
 end
 
 local function audit_list(queue, number, from, most)
@@ -223,12 +229,11 @@ local function audit_list(queue, number, from, most)
   for i, id in ipairs(ids) do
     local code, detail
     if string.sub(id, 1, 1) ~= '{' then
-      code, detail = wrong_in_list(id, queue)
-      if not code and seen[id] then code, detail = 'copy', 'twice in '..queue end
+      code, detail = wrong_in_list(id, queue, seen[id])
       seen[id] = not code or seen[id]
     end
     if code then
-      find(code, id, code == 'copy' and detail or detail..', in '..queue, mends)
+      find(code, id, detail..(detail == 'twice' and ' in ' or ', in ')..queue, mends)
       if mends then
         redis.call('LSET', list, from + i - 1, OUT)
         out = out + 1
@@ -251,8 +256,10 @@ local function wrong_in_zset(name, id, score, queue, node)
     return name == 'dead' and 'dead-gone' or 'place-without-job', 'no record'
   end
   if name == 'parked' then
-    if r[1] ~= 'queued' then return 'place-without-job', 'it is '..r[1] end
-    if (r[2] or '') ~= '' and r[2] ~= queue then return 'place-without-job', 'it belongs to '..r[2] end
+    -- An id that was left behind may have been parked, and its job have started from its other place.
+    local code = left_behind(id) and 'tombstone' or 'place-without-job'
+    if r[1] ~= 'queued' then return code, 'it is '..r[1] end
+    if (r[2] or '') ~= '' and r[2] ~= queue then return code, 'it belongs to '..r[2] end
     if r[3] ~= node then return 'place-without-job', 'it is not under that node' end
   elseif name == 'deadlines' then
     if ENDED[r[1]] then return 'place-without-job', 'it is '..r[1] end

@@ -95,7 +95,7 @@ local function one_stays(i)
   if mends then
     for k = #places, first, -1 do take_out(places[k]) end
   end
-  find('copy', id, (#places + 2 - first)..' times in '..queue, mends)
+  find(left_behind(id) and 'tombstone' or 'copy', id, (#places + 2 - first)..' times in '..queue, mends)
 end
 
 if ARGV[2] == 'missing' then return look_for(ARGV[3] == '1') end

@@ -2,7 +2,8 @@
 -- redrive: jobs that ended without an answer go back to their home queues as if they were new: no attempt spent, a deadline as long
 -- as they had, last in line. What was tried stays in their trails, before a line that says so.
 -- Guarantee: once. The same call again (its token) changes nothing and answers as the first did. A job that has not ended, or
--- that has its answer, stays as it is. As many may wait as may: it was accepted before.
+-- that has its answer, stays as it is. As many may wait as may: it was accepted before. An id that was left deep in a list (its field
+-- `tomb`) stays there beside the new one: take starts whichever comes first, and passes over the other.
 -- KEYS  own prefix, queue prefix
 -- ARGV  token of the call, then job ids
 -- reply for each: 'done', 'not ended', 'answered', 'unknown' (no record, or no more), 'no job' (a foreign message that never
@@ -16,13 +17,6 @@ local reply, sent = {}, {}
 
 local function is_served(queue)
   return not has_plans or redis.call('SISMEMBER', K.plans, queue) == 1
-end
-
--- It was cancelled or expired so deep in a list that it was left there.
-local function clear_tomb(id, r)
-  if not r.tomb then return end
-  for _, number in ipairs({ as_priority(r.priority), GUESTS }) do redis.pcall('LREM', list_of(r.tomb, number), 1, id) end
-  redis.call('HDEL', K.job..id, 'tomb')
 end
 
 local function send_again(id, r)
@@ -46,12 +40,11 @@ local function send_again(id, r)
   sent[home] = (sent[home] or 0) + 1
 end
 
-local FIELDS = { 'state', 'home', 'priority', 'created', 'deadline', 'node', 'ended', 'error', 'foreign', 'redrive', 'tomb' }
+local FIELDS = { 'state', 'home', 'priority', 'created', 'deadline', 'node', 'ended', 'error', 'foreign', 'redrive' }
 for i = 2, #ARGV do
   local id, r = ARGV[i], {}
   local values = redis.pcall('HMGET', K.job..id, unpack(FIELDS))
   for k, name in ipairs(FIELDS) do r[name] = values[k] or nil end
-  if r.state and ENDED[r.state] then clear_tomb(id, r) end
   if not r.state then
     reply[#reply + 1] = 'unknown'
   elseif r.redrive == token then

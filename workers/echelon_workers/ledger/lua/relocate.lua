@@ -28,9 +28,9 @@ local function resettle(id, home, priority)
 end
 
 local function push(id)
-  local r = redis.pcall('HMGET', K.job..id, 'state', 'home', 'priority', 'node')
+  local r = redis.pcall('HMGET', K.job..id, 'state', 'home', 'priority', 'node', 'queue')
   looked = looked + 1
-  if r.err or r[1] ~= 'queued' then return end -- cancelled while it waited
+  if r.err or r[1] ~= 'queued' or r[5] ~= from then return end -- cancelled while it waited, or its id was left behind
   redis.call('LPUSH', list_of(to, resettle(id, r[2], r[3])), id)
   enter(id, 'queued', 'queued', 'moved by an operator', r[4])
 end

@@ -5,8 +5,8 @@
 -- KEYS  own prefix, queue prefix
 -- ARGV  worker, lease ms, poison, retention ms, what the worker says of itself (JSON), how long that holds in ms,
 --       inbox queue, the instances it has keys for separated by commas, then for each job: id, lease
--- reply the number of the revision in force or '', how many leases are lost, id and lease of each, then id and lease of each job
---       that is to be cancelled
+-- reply number and digest of the revision in force or '', '1' if there is more to reap, how many leases are lost, id and lease of each,
+--       then id and lease of each job that is to be cancelled
 --@ guard time places scopes breaker lease leaving probes
 local worker, now = ARGV[1], server_now()
 local lost, unwanted = {}, {}
@@ -34,12 +34,13 @@ redis.call('ZREMRANGEBYSCORE', K.dead, '-inf', now - tonumber(ARGV[4])) -- their
 lapse(now, 200, tonumber(ARGV[3]), tonumber(ARGV[4]))
 lapse_probes(now)
 promote(now, 200)
-expire(now, 200, tonumber(ARGV[4]))
+local more = expire(now, 200, tonumber(ARGV[4])) == 200
 for _, raw in ipairs(redis.call('ZRANGEBYSCORE', K.adopting, '-inf', now, 'LIMIT', 0, 20)) do
   redis.call('ZREM', K.adopting, raw)
   redis.call('RPUSH', list_of(ARGV[7], 0), raw)
 end
-local reply = { redis.call('HGET', K.revision, 'number') or '', tostring(#lost / 2) }
+local revision = redis.call('HMGET', K.revision, 'number', 'digest')
+local reply = { revision[1] and revision[1]..' '..(revision[2] or '') or '', more and '1' or '', tostring(#lost / 2) }
 for _, told in ipairs({ lost, unwanted }) do
   for _, value in ipairs(told) do reply[#reply + 1] = value end
 end

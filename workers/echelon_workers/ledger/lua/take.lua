@@ -5,7 +5,7 @@
 -- what was granted and never claimed.
 -- KEYS  own prefix, queue prefix
 -- ARGV  worker, sequence, last claimed sequence, wanted, how many of them at most under a rate, '1' if that fills the worker,
---       lease ms, adopting ms, poison, retention ms, inbox queue, then for each queue: its name, its instances separated by commas
+--       lease ms, adopting ms, poison, retention ms, inbox queue, '1' if a revision has to be in force, then for each queue: its name, its instances separated by commas
 -- reply server time, ms until to ask again or '', queues whose keys are not lists, instances that are out, raw messages (count, then each), then 15 fields a grant:
 --       id, queue, lease, instance, its home, request, node, target, deadline, created, attempts, foreign, options, trail,
 --       within how many ms of being asked for it has to be used or ''
@@ -13,19 +13,22 @@
 local worker, seq, claimed = ARGV[1], ARGV[2], ARGV[3]
 local want, urgent, fills, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local adopting_ms, poison, keep, inbox = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
-local FIRST, MOST_RAWS, LOOK_AHEAD = 12, 50, 200
+local FIRST, MOST_RAWS, LOOK_AHEAD = 13, 50, 200
 -- How much later than the worker that found a queue blocked the others ask again: one asks, the others are its spare.
 local SPARE_MS = 250
 -- A mark without a time of its own (a permit comes back when it does) runs out after this, should a wake-up get lost.
 local LONGEST_MARK_MS = 1000
 -- A job whose tokens do not come together for so long reserves them, and for how long unless it asks again.
 local RESERVE_AFTER_MS, RESERVED_MS = 2000, 3000
--- A job whose lease lapsed so often may be what kills its workers. A worker has one such job at a time, so that it takes no other with
--- it; the next is looked at again after this.
-local SUSPECT_LAPSES, APART_MS = 2, 1000
+-- A job whose lease lapsed so often may be what kills its workers. A worker has few such jobs at a time, and one more lapse later only one, so
+-- that the guilty one takes few with it; the others are looked at again after this.
+local SUSPECT_LAPSES, MOST_SUSPECTS, APART_MS = 2, 8, 250
 -- A job larger than a limit that was lowered meanwhile stands aside, and is looked at again after this.
 local NEVER_FITS_MS = 10000
 local now = server_now()
+
+-- Without a revision nobody knows what is allowed: somebody has emptied this Redis, and workers put theirs in force again.
+if ARGV[12] == '1' and redis.call('EXISTS', K.revision) == 0 then return { string.format('%.0f', now), '1000', '', '', 0 } end
 
 -- When this worker asks again about a queue that is marked until then.
 local function asks_again(mark, at)
@@ -150,7 +153,9 @@ local epoch
 local function mint(id)
   local lease = redis.call('HINCRBY', K.job..id, 'lease', 1)
   epoch = epoch or tonumber(redis.call('GET', K.epoch) or '0') or 0
-  return lease > epoch and lease or redis.call('HINCRBY', K.job..id, 'lease', epoch)
+  if lease > epoch then return lease end
+  redis.call('HSET', K.job..id, 'lease', epoch + 1)
+  return epoch + 1
 end
 
 -- A job is granted: it runs from now on. Without an instance it is only handed out to be sent elsewhere, and holds nothing.
@@ -185,10 +190,31 @@ local function is_over(id, q, r)
   return true
 end
 
--- Whether this worker has a job already that may be what kills its workers.
-local function has_suspect()
-  local id, lease = string.match(redis.call('HGET', K.taker..worker, 'suspect') or '', '^(%S+) (%S+)$')
-  return id and held(id, lease) and true
+-- The jobs that this worker has and that may be what kills its workers ('id lease lapses;' each), and how many have lapsed once more.
+local suspects
+local function known_suspects()
+  if suspects then return suspects end
+  suspects = { rows = {}, worse = 0 }
+  for row, id, lease, lapses in string.gmatch(redis.call('HGET', K.taker..worker, 'suspects') or '', '((%S+) (%S+) (%d+));') do
+    if held(id, lease) then
+      suspects.rows[#suspects.rows + 1] = row
+      if tonumber(lapses) > SUSPECT_LAPSES then suspects.worse = suspects.worse + 1 end
+    end
+  end
+  return suspects
+end
+
+local function has_room_for_suspect(lapses)
+  local known = known_suspects()
+  if lapses > SUSPECT_LAPSES then return #known.rows == 0 end
+  return #known.rows < MOST_SUSPECTS and known.worse == 0
+end
+
+local function note_suspect(entry, lapses)
+  local known = known_suspects()
+  known.rows[#known.rows + 1] = entry..' '..lapses
+  if lapses > SUSPECT_LAPSES then known.worse = known.worse + 1 end
+  redis.call('HSET', K.taker..worker, 'suspects', table.concat(known.rows, ';')..';')
 end
 
 local function set_apart(id, q, node)
@@ -198,7 +224,7 @@ local function set_apart(id, q, node)
 end
 
 -- The job has every permit: it takes them, and runs.
-local function grant(id, q, node, member, tokens, passed, is_suspect)
+local function grant(id, q, node, member, tokens, passed, lapses)
   local names, within = member.names, member.within or math.huge
   if node then names, within = names..' '..node.name, math.min(within, node.within or math.huge) end
   local is_urgent = within < math.huge
@@ -211,7 +237,7 @@ local function grant(id, q, node, member, tokens, passed, is_suspect)
   end
   if node then use(node, tokens, entry) end
   took_turn(q, member, passed)
-  if is_suspect then redis.call('HSET', K.taker..worker, 'suspect', entry) end
+  if lapses >= SUSPECT_LAPSES then note_suspect(entry, lapses) end
   if is_urgent then urgent = urgent - 1 end
 end
 
@@ -229,9 +255,12 @@ local function start(id, list, q, all_out)
   local r = redis.pcall('HMGET', K.job..id, 'state', 'deadline', 'avoid', 'node', 'created', 'size', 'stays', 'cancel',
     'queue', 'lapses')
   if r.err then bury_overwritten(id, q) return 0 end
-  if is_over(id, q, r) then return 0 end
-  local is_suspect = (tonumber(r[10]) or 0) >= SUSPECT_LAPSES
-  if is_suspect and has_suspect() then return set_apart(id, q, r[4]) end
+  if is_over(id, q, r) then
+    passed_over = passed_over + 1 -- a backlog that has expired is worked off in many steps
+    return 0
+  end
+  local lapses = tonumber(r[10]) or 0
+  if lapses >= SUSPECT_LAPSES and not has_room_for_suspect(lapses) then return set_apart(id, q, r[4]) end
   if all_out then
     if sent_elsewhere(id, q, r[4], r[7]) then return 1 end
     q.aside[#q.aside + 1] = { list, id }
@@ -256,11 +285,12 @@ local function start(id, list, q, all_out)
   end
   if node and node.tokens then at = free_at(node, now, tokens, q.name) end
   if at > now then park(id, q, node.id, at, r[5]) return 0 end
-  grant(id, q, node or nil, member, tokens, passed, is_suspect)
+  grant(id, q, node or nil, member, tokens, passed, lapses)
   return 1
 end
 
 local function adopt(raw)
+  passed_over = passed_over + 1
   redis.call('ZADD', K.adopting, now + adopting_ms, raw)
   raws[#raws + 1] = raw
 end

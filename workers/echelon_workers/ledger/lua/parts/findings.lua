@@ -15,6 +15,10 @@ local function score_of(key, member)
   return score
 end
 
+-- Whether a job left its id behind, too deep in a long list (`leave_queue`). It may have been sent again since: then its id may be there
+-- beside the job's place, and is no fault.
+local function left_behind(id) return redis.pcall('HEXISTS', K.job..id, 'tomb') == 1 end
+
 local function whole(value)
   return value and string.match(value, '^%-?%d+$') and #value < 16
 end

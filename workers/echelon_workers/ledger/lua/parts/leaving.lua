@@ -4,7 +4,7 @@
 local SEARCHED = 10000
 
 -- Out of whichever place a queued job is in: parked, in the list of its priority, or among the guests (a job that moved back home is
--- one too). One that is not found within reach leaves where it may be in its record, for `redrive` to clear.
+-- one too). One that is not found within reach leaves its queue in its record (`tomb`).
 local function leave_queue(id, queue, priority, node)
   if node and node ~= '' and redis.call('ZREM', K.parked..queue..' '..node, id) == 1 then return end
   for _, number in ipairs({ as_priority(priority), GUESTS }) do
@@ -41,9 +41,10 @@ local function expired(id, queue, from, keep, node)
   foreign_failure(id, 'expired: '..why)
 end
 
--- Jobs whose deadline has passed while they waited; one that runs is stopped by its worker.
+-- Jobs whose deadline has passed while they waited; one that runs is stopped by its worker. Returns how many it looked at.
 local function expire(now, most, keep)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines, '-inf', now, 'LIMIT', 0, most)) do
+  local ids = redis.call('ZRANGEBYSCORE', K.deadlines, '-inf', now, 'LIMIT', 0, most)
+  for _, id in ipairs(ids) do
     local r = place_of(id)
     if r and r.state == 'running' then
       redis.call('ZADD', K.deadlines, now + 5000, id)
@@ -55,4 +56,5 @@ local function expire(now, most, keep)
       expired(id, r.queue, r.state, keep, r.node)
     end
   end
+  return #ids
 end

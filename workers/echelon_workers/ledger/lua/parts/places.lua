@@ -73,10 +73,24 @@ local function enter(id, from, to, cause, node, ...)
   return true
 end
 
+-- Without its oldest lines that are no attempt, or spent none: decisions count those that did. Should that not do, without the oldest.
+local MINOR = { wait = true, late = true, lapse = true, relocate = true }
+local function shortened(trail)
+  local kept, over = {}, #trail - LONGEST_TRAIL * 3 / 4
+  for line in string.gmatch(trail, '[^\n]*\n') do
+    if over > 0 and MINOR[string.match(line, '"decision": ?"(%a+)"') or ''] then over = over - #line else kept[#kept + 1] = line end
+  end
+  local first = 1
+  while over > 0 and first <= #kept do
+    over, first = over - #kept[first], first + 1
+  end
+  return table.concat(kept, '', first)
+end
+
 -- A line about a job, among its attempts in its trail: what `noted` makes.
 local function note(id, line)
   local trail = (redis.call('HGET', K.job..id, 'trail') or '')..line..'\n'
-  while #trail > LONGEST_TRAIL do trail = string.sub(trail, (string.find(trail, '\n', 1, true) or #trail) + 1) end
+  if #trail > LONGEST_TRAIL then trail = shortened(trail) end
   redis.call('HSET', K.job..id, 'trail', trail)
 end
 
