@@ -83,7 +83,7 @@ class Hands:
         job = adopt(raw, self._configuration)
         if isinstance(job, Refused):
             error, result = json.dumps({"code": "refused", "message": job.why}), celery_failure(job.id, job.why)
-            self.ledger.run(refuse(raw, job.id, job.queue, error, result, TERMS))
+            self.ledger.run(refuse(raw, job.id, job.queue, error, {job.id: result}, TERMS))
         else:
             self.ledger.run(submit([job], adopted=raw))
 

@@ -72,7 +72,7 @@ def verbs(hands: LedgerHands) -> dict[str, Callable[[], Any]]:
         "settle": lambda: [hands.settle(grant, "return") for grant in hands.take(2, (FAST,), MODEL)],
         "cancel": lambda: run(cancel(["f1", "later", "running", "none"], "{}", remember_ms=1000)),
         "redrive": lambda: run(redrive(["dead", "f1", "none"])),
-        "refuse": lambda: run(refuse(b'{"headers": {}}', "raw", "celery", "{}", "", TERMS)),
+        "refuse": lambda: run(refuse(b'{"headers": {}}', "raw", "celery", "{}", {}, TERMS)),
         "steer": lambda: [run(steer(order, [FAST])) for order in ("pause", "drain", "resume")],
         "relocate": lambda: run(relocate(FAST, "fast_group.echelon2", most=2)),
         "probe": lambda: run(start_probes({MODEL: 1}, lease_ms=60_000)),

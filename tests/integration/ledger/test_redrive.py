@@ -164,7 +164,7 @@ def test_expired_and_cancelled_jobs_are_sent_again(ledger: Ledger, worker: Worke
 
 
 def test_each_is_told_why_it_is_not(ledger: Ledger, worker: Worker) -> None:
-    ledger.run(refuse(b'{"raw": 1}', "raw", FAST, '{"code":"refused"}', "", TERMS))
+    ledger.run(refuse(b'{"raw": 1}', "raw", FAST, '{"code":"refused"}', {}, TERMS))
     put(ledger, "answered", "running", "queued")
     grants = worker.take(2)
     answer = {"text": "x", "finish_reason": "stop", "usage": {}, "model": "m", "instance": "one", "latency_ms": 1}

@@ -377,7 +377,7 @@ def test_a_refused_message_is_buried_and_its_sender_is_told(ledger: Ledger) -> N
     Worker(ledger).take()
     error = '{"code":"refused","message":"no prompt"}'
     for _ in range(2):
-        ledger.run(refuse(raw, "x", "celery", error, '{"status":"FAILURE"}', TERMS))
+        ledger.run(refuse(raw, "x", "celery", error, {"x": '{"status":"FAILURE"}'}, TERMS))
     found = record(ledger, "x")
     assert (found.state, found.error) == ("dead", {"code": "refused", "message": "no prompt"})
     assert ledger.redis.get(f"{ledger.keys.queue_prefix}celery-task-meta-x") == b'{"status":"FAILURE"}'
