@@ -10,8 +10,8 @@ from celery.worker import state
 
 logger = get_logger(__name__)
 
-#: Beyond the grace: for giving jobs back and closing connections.
-SPARE_S = 25.0
+#: Beyond the grace, as long again within these bounds: for giving jobs back and closing connections.
+LEAST_SPARE_S, MOST_SPARE_S = 5.0, 25.0
 LOOK_S = 0.25
 #: A log that does not take the last message (a full pipe, a lock that is held) does not keep the process.
 LAST_MESSAGE_S = 2.0
@@ -23,6 +23,7 @@ class Watchdog:
     def __init__(self, grace_s: float, stops: Callable[[], bool], held: Callable[[], int]) -> None:
         """`stops`: whether the worker stops without a signal (Celery's `shutdown` command); `held`: jobs it holds."""
         self._grace_s = grace_s
+        self._spare_s = min(MOST_SPARE_S, max(LEAST_SPARE_S, grace_s))
         self._stops = stops
         self._held = held
 
@@ -34,7 +35,7 @@ class Watchdog:
         self._until(self._is_to_stop, float("inf"))
         told = time.monotonic()
         self._until(_is_to_stop_at_once, told + self._grace_s)
-        self._until(lambda: False, time.monotonic() + SPARE_S)
+        self._until(lambda: False, time.monotonic() + self._spare_s)
         message = threading.Thread(target=self._say, args=(told,), daemon=True)
         message.start()
         message.join(LAST_MESSAGE_S)

@@ -21,7 +21,7 @@ from acceptance.chaos.plan import plan_of
 from acceptance.chaos.processes import marked_processes
 
 SEED = int(os.environ.get("CHAOS_SEED", "5"))
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
 #: Longer than any lease, delay, window or breaker lasts.
 _STUCK_S = 90.0
 
