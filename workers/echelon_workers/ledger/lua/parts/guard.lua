@@ -25,15 +25,17 @@ local function mended(command, key, field, err)
   return true
 end
 
-local function guarded(command, key, field, ...)
-  local reply
-  if field ~= nil then reply = unguarded.pcall(command, key, field, ...)
-  elseif key ~= nil then reply = unguarded.pcall(command, key)
-  else return unguarded.call(command) end
-  if type(reply) == 'table' and reply.err then
-    if mended(command, key, field, reply.err) then return guarded(command, key, field, ...) end
-    error(reply)
-  end
+local run, guarded = redis.pcall, nil
+
+local function again(err, ...)
+  local command, key, field = ...
+  if key ~= nil and mended(command, key, field, err.err) then return guarded(...) end
+  error(err)
+end
+
+guarded = function(...)
+  local reply = run(...)
+  if type(reply) == 'table' and reply.err then return again(reply, ...) end
   return reply
 end
 
