@@ -53,6 +53,15 @@ def publish(address: Address, what: Configuration | None = None) -> int:
         ledger.close()
 
 
+def waiting(address: Address, queue: str = QUEUES[0]) -> int:
+    """How many jobs are in a queue's lists."""
+    ledger = Ledger(address)
+    try:
+        return sum(int(ledger.redis.llen(key)) for key in ledger.keys.queue_lists(queue))  # type: ignore[arg-type]
+    finally:
+        ledger.close()
+
+
 class Hands:
     """Plays one worker, without Celery, providers or heartbeat."""
 

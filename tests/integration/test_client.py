@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from byhand import QUEUES, Hands, answering, configuration, publish
+from byhand import QUEUES, Hands, answering, configuration, publish, waiting
 from waiting import until, until_async
 
 from echelon_producers import (
@@ -31,14 +31,6 @@ QUEUE = QUEUES[0]
 def never_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits hears of the end by a publish, or not within the time of a test."""
     monkeypatch.setattr(client, "LOOK_AGAIN_S", 600.0)
-
-
-def waiting(address: Address, queue: str = QUEUE) -> int:
-    ledger = Ledger(address)
-    try:
-        return sum(int(ledger.redis.llen(key)) for key in ledger.keys.queue_lists(queue))  # type: ignore[arg-type]
-    finally:
-        ledger.close()
 
 
 def subscribers(address: Address, job: str) -> int:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from byhand import QUEUES
+from byhand import QUEUES, waiting
 
 from echelon_producers import Client, IdempotencyConflict, QueueDraining
 from echelon_workers.ledger.address import Address
@@ -13,14 +13,6 @@ from echelon_workers.ledger.verbs import Order, steer
 QUEUE = QUEUES[0]
 #: The same, said in another order.
 METADATA = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
-
-
-def waiting(address: Address, queue: str = QUEUE) -> int:
-    ledger = Ledger(address)
-    try:
-        return sum(int(ledger.redis.llen(key)) for key in ledger.keys.queue_lists(queue))  # type: ignore[arg-type]
-    finally:
-        ledger.close()
 
 
 def drain(address: Address, order: Order) -> None:

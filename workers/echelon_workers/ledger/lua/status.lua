@@ -11,9 +11,7 @@
 --       one more may start ('' when one ends), until when its provider wants no calls, tokens used beyond what was reserved,
 --       and its meters: algorithm, unit, size, span, size at present, used; and of an instance those fields
 --@ guard time places scopes
-local t, clock = redis.call('TIME'), redis.call('MGET', K.clock, K.ahead)
-local now = math.max(t[1] * 1000 + math.floor(t[2] / 1000) + as_ms(clock[2]), as_ms(clock[1]))
-this_moment = now
+local now = now_to_look()
 local workers = {}
 local beats = redis.call('ZRANGE', K.workers, 0, -1, 'WITHSCORES')
 for i = 1, #beats, 2 do

@@ -23,13 +23,7 @@ local function whole(value)
   return value and string.match(value, '^%-?%d+$') and #value < 16
 end
 
--- The cluster's time. Who only looks does not move the clock.
-local function moment()
-  if mends then return server_now() end
-  local t, kept = redis.call('TIME'), redis.pcall('MGET', K.clock, K.ahead)
-  this_moment = math.max(t[1] * 1000 + math.floor(t[2] / 1000) + (tonumber(kept[2] or '0') or 0), tonumber(kept[1] or '0') or 0)
-  return this_moment
-end
+local function moment() return mends and server_now() or now_to_look() end
 
 -- A counter that is no number would stop the script that counts: it is 0 until it is counted anew.
 local function sane(key, field)

@@ -104,7 +104,18 @@ local function noted(decision, ...)
   return '{"decision":"'..decision..'","at_ms":'..string.format('%.0f', this_moment)..table.concat(fields)..'}'
 end
 
-local foreign_revoked
+-- A job that ended without a worker: its sender, if it is a foreign Celery client, is told all the same, as Celery itself would tell it.
+local function foreign_end(id, status, exc_type, exc_module, message)
+  if redis.call('HGET', K.job..id, 'foreign') ~= '1' then return end
+  local result = '{"status":"'..status..'","result":{"exc_type":"'..exc_type..'","exc_message":["'..message..'"],'
+    ..'"exc_module":"'..exc_module..'"},"traceback":null,"children":[],"date_done":null,"task_id":"'..id..'"}'
+  redis.call('SET', K.result..id, result, 'EX', 86400)
+  redis.call('PUBLISH', K.result..id, result)
+end
+
+local function foreign_failure(id, message) foreign_end(id, 'FAILURE', 'RuntimeError', 'builtins', message) end
+
+local function foreign_revoked(id) foreign_end(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', 'cancelled') end
 
 -- An end for good: answered, dead, cancelled or expired. Whoever waits is told; the record stays for `keep` ms.
 local function to_end(id, queue, from, state, field, value, keep, cause, node)
@@ -162,19 +173,6 @@ local function to_head(id, queue, priority, cause)
   if cancelled_instead(id, queue, r[1], r[4], r[2]) then return false end
   return into_list('RPUSH', id, queue, r[3] and r[3] ~= queue and GUESTS or as_priority(priority), r[1], cause, r[2])
 end
-
--- A job that ended without a worker: its sender, if it is a foreign Celery client, is told all the same, as Celery itself would tell it.
-local function foreign_end(id, status, exc_type, exc_module, message)
-  if redis.call('HGET', K.job..id, 'foreign') ~= '1' then return end
-  local result = '{"status":"'..status..'","result":{"exc_type":"'..exc_type..'","exc_message":["'..message..'"],'
-    ..'"exc_module":"'..exc_module..'"},"traceback":null,"children":[],"date_done":null,"task_id":"'..id..'"}'
-  redis.call('SET', K.result..id, result, 'EX', 86400)
-  redis.call('PUBLISH', K.result..id, result)
-end
-
-local function foreign_failure(id, message) foreign_end(id, 'FAILURE', 'RuntimeError', 'builtins', message) end
-
-foreign_revoked = function(id) foreign_end(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', 'cancelled') end
 
 -- The answer of a job that a foreign Celery client sent, where its Redis result backend looks.
 local function foreign_result(id, result)
